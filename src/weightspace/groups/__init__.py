@@ -1,0 +1,6 @@
+"""Groups: how units may be moved and scaled, and the diagrams of what commutes with that (floor 1, no networks here)."""
+
+from weightspace.groups.monomial import Monomial
+from weightspace.groups.partition import set_partitions
+
+__all__ = ["Monomial", "set_partitions"]

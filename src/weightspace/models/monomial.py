@@ -1,0 +1,89 @@
+"""Monomial-NFN: equivariant to permutations and to scalings or sign flips of the units."""
+
+import torch
+from torch import Tensor, nn
+
+from weightspace.errors import unknown
+from weightspace.layers import (
+    Canonical,
+    EquivariantLinear,
+    InvariantPool,
+    ParameterScale,
+    permutation_spec,
+    suited_nonlinearity,
+)
+from weightspace.models.readout import Edit, Invariant, Readout, head
+from weightspace.models.trunk import permutation_trunk
+from weightspace.spec import NetworkSpec
+from weightspace.weights import WeightFeatures
+
+__all__ = ["MonomialNFN"]
+
+
+class MonomialNFN(nn.Module):
+    """Monomial neural functional: scalars of the units are respected, then divided out, then units are pooled.
+
+    Scale, monomial equivariant linear layers with a non-linearity that suits the symmetry, then (for an invariant
+    answer) the canonical form of every entry, permutation-equivariant layers, pooling, head.
+
+    Args:
+        spec: space of the networks with its full symmetry.
+        readout: `Invariant(outputs)` or `Edit()`.
+        stem: feature channels of each monomial layer.
+        trunk: feature channels of each permutation-equivariant layer behind the canonical form; unused by `Edit`.
+
+    Shapes:
+        Features with one channel to `(batch, outputs)`, or to features with one channel.
+
+    Symmetry:
+        Invariant (with `Edit`: equivariant) to the spec's whole group.
+
+    References:
+        Tran et al., "Monomial Matrix Group Equivariant Neural Functional Networks", NeurIPS 2024, sections 5 and 6.
+
+    Example:
+        >>> from weightspace.spec import Sine, spec_of
+        >>> from weightspace.testing import invariance_error
+        >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), Sine(), nn.Linear(4, 4), Sine(), nn.Linear(4, 1)))
+        >>> invariance_error(MonomialNFN(spec, Invariant(10), stem=(8,), trunk=(8,)), spec) < 1e-9
+        True
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        readout: Readout,
+        *,
+        stem: tuple[int, ...] = (32, 32),
+        trunk: tuple[int, ...] = (32, 32),
+    ) -> None:
+        super().__init__()
+        self.readout = readout
+        self.norm = ParameterScale(spec)
+        self.stem = nn.Sequential()
+        for before, behind in zip((1, *stem), stem, strict=False):
+            self.stem += nn.Sequential(EquivariantLinear(spec, before, behind), suited_nonlinearity(spec, behind))
+        width = (1, *stem)[-1]
+        if isinstance(readout, Edit):
+            self.change = EquivariantLinear(spec, width, 1)
+            self.step = nn.Parameter(torch.tensor(readout.initial))
+        else:
+            space = permutation_spec(spec)
+            self.trunk = nn.Sequential(Canonical(spec), *permutation_trunk(space, (width, *trunk)))
+            self.pool = InvariantPool(space, (width, *trunk)[-1])
+            self.head = head(self.pool.width, readout)
+
+    @classmethod
+    def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "MonomialNFN":
+        """The model in a named size. Raises `UnknownNameError` for other names than `demo`."""
+        sizes: dict[str, dict[str, tuple[int, ...]]] = {"demo": {"stem": (32, 32), "trunk": (32, 32)}}
+        if name not in sizes:
+            raise unknown("preset of MonomialNFN", name, sizes)
+        return cls(spec, readout, **sizes[name])
+
+    def forward(self, x: WeightFeatures) -> Tensor | WeightFeatures:
+        """Answer for a batch of networks."""
+        features = self.stem(self.norm(x))
+        if isinstance(self.readout, Invariant):
+            return self.head(self.pool(self.trunk(features)))
+        return x + self.norm.inverse(self.change(features).map(lambda t: self.step * t))

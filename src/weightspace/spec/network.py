@@ -1,0 +1,363 @@
+"""How a network's parameters transform: the types that everything else computes with. No tensors here."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from weightspace.errors import SpecError, unknown
+
+__all__ = [
+    "FIXED",
+    "NONZERO",
+    "PERMUTATION",
+    "POSITIVE",
+    "SIGN",
+    "Axis",
+    "Factor",
+    "Leg",
+    "NetworkSpec",
+    "ParamSpec",
+    "Place",
+    "Symmetry",
+    "View",
+    "Wire",
+]
+
+
+class Factor(StrEnum):
+    """The scalars that one unit may be multiplied with."""
+
+    SIGN = "sign"
+    POSITIVE = "positive"
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """What may be done to a set of units without changing the network's function.
+
+    Args:
+        permutes: whether the units may be reordered.
+        factors: the scalars each unit may be multiplied with, any number of each kind.
+
+    Raises:
+        SpecError: factors on units that may not be reordered. Such a set has no unit like another: describe each
+            unit as an axis of size one that permutes.
+
+    Example:
+        >>> Symmetry(True, (Factor.SIGN,))
+        SIGN
+        >>> Symmetry(True, (Factor.POSITIVE, Factor.POSITIVE))
+        Symmetry(True, (Factor.POSITIVE, Factor.POSITIVE))
+    """
+
+    permutes: bool
+    factors: tuple[Factor, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.factors and not self.permutes:
+            raise SpecError(
+                f"a symmetry with factors {self.factors} that does not permute is not supported: "
+                "make each unit an axis of size 1 with Symmetry(True, factors)."
+            )
+
+    @property
+    def is_free(self) -> bool:
+        """Whether anything at all may be done to the units."""
+        return self.permutes
+
+    def __repr__(self) -> str:
+        factors = ", ".join(f"Factor.{f.name}" for f in self.factors)
+        plain = f"Symmetry({self.permutes}, ({factors}{',' if len(self.factors) == 1 else ''}))"
+        return next((name for name, value in NAMED.items() if value == self), plain)
+
+
+FIXED = Symmetry(False)
+PERMUTATION = Symmetry(True)
+SIGN = Symmetry(True, (Factor.SIGN,))
+POSITIVE = Symmetry(True, (Factor.POSITIVE,))
+NONZERO = Symmetry(True, (Factor.SIGN, Factor.POSITIVE))
+NAMED: Mapping[str, Symmetry] = {
+    "FIXED": FIXED,
+    "PERMUTATION": PERMUTATION,
+    "SIGN": SIGN,
+    "POSITIVE": POSITIVE,
+    "NONZERO": NONZERO,
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A set of units that index one dimension of one or more parameters.
+
+    Args:
+        name: how legs refer to it.
+        size: number of units; for a nested axis, the number in each unit of the outer axis.
+        symmetry: what may be done to the units.
+        within: the outer axis of a nested one (head dimensions within heads). The group is then a wreath product:
+            one monomial matrix per outer unit, and the outer units are moved as blocks.
+    """
+
+    name: str
+    size: int
+    symmetry: Symmetry
+    within: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise SpecError(f"axis {self.name!r} has size {self.size}; expected at least one unit.")
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One index of a parameter: the axis it runs over and the power it carries of each of the axis's factors.
+
+    `+1` for weights and biases into a unit, `-1` for weights out of it, `0` where the factor does not act. Powers of
+    sign factors only matter modulo two and are stored so.
+    """
+
+    axis: str
+    powers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a parameter block lies in a state dict: `state[key][slices]`, reshaped to the block's axes.
+
+    Args:
+        key: the state-dict key.
+        slices: `(start, stop)` per dimension of the stored tensor; `None` takes all of it.
+    """
+
+    key: str
+    slices: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def index(self) -> tuple[slice, ...]:
+        """The slices as an index for the stored tensor."""
+        return tuple(slice(a, b) for a, b in self.slices or ())
+
+
+@dataclass(frozen=True)
+class ParamSpec:
+    """One block of parameters: its legs, what it does in the network, and where a state dict holds it."""
+
+    name: str
+    legs: tuple[Leg, ...]
+    role: str
+    view: View
+
+
+@dataclass(frozen=True)
+class Place:
+    """One set of vertices of the network's graph, in computation order.
+
+    Args:
+        name: unique name of the place.
+        axis: the axis of its units; places that are summed (a residual stream) share one.
+        activation: name of what is applied to its units ("identity" at inputs and outputs).
+        constants: the activation's constants by name, such as `(("omega", 30.0),)`.
+    """
+
+    name: str
+    axis: str
+    activation: str = "identity"
+    constants: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A parameter that carries values from one place into another; a bias comes from nowhere (`source=None`)."""
+
+    param: str
+    source: str | None
+    target: str
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSpec:
+    """A space of networks: its axes, its parameters, and how they are wired. Frozen, hashable, without tensors.
+
+    Args:
+        axes: every set of units, each under its own name.
+        params: every parameter block, in the order in which features keep their tensors.
+        places: the vertex sets in computation order.
+        wires: which parameter joins which places.
+
+    Raises:
+        SpecError: names that are not unique or do not exist, powers that do not fit the factors, nested legs without
+            their outer leg.
+
+    Example:
+        >>> spec = NetworkSpec(
+        ...     axes=(Axis("in", 2, FIXED), Axis("hidden", 3, SIGN)),
+        ...     params=(ParamSpec("weight", (Leg("hidden", (1,)), Leg("in")), "weight", View("weight")),),
+        ... )
+        >>> spec.shape("weight"), spec.numel, [axis.name for axis in spec.free_axes]
+        ((3, 2), 6, ['hidden'])
+        >>> eval(repr(spec)) == spec == NetworkSpec.from_json(spec.to_json())
+        True
+    """
+
+    axes: tuple[Axis, ...]
+    params: tuple[ParamSpec, ...]
+    places: tuple[Place, ...] = field(default=())
+    wires: tuple[Wire, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for kind, items in (("axis", self.axes), ("parameter", self.params), ("place", self.places)):
+            names = [item.name for item in items]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise SpecError(f"{kind} name {twice[0]!r} is used twice; give each {kind} a name of its own.")
+        for axis in self.axes:
+            if axis.within is not None:
+                self.axis(axis.within)
+        object.__setattr__(self, "params", tuple(self._checked(param) for param in self.params))
+        for place in self.places:
+            self.axis(place.axis)
+        for wire in self.wires:
+            self.param(wire.param)
+
+    def _checked(self, param: ParamSpec) -> ParamSpec:
+        """The parameter with sign powers reduced modulo two, after its legs were found to fit the axes."""
+        legs = []
+        for position, leg in enumerate(param.legs):
+            axis = self.axis(leg.axis)
+            if len(leg.powers) != len(axis.symmetry.factors):
+                raise SpecError(
+                    f"parameter {param.name!r} carries powers {leg.powers} on axis {axis.name!r}, whose symmetry has "
+                    f"{len(axis.symmetry.factors)} factor(s); give one integer per factor."
+                )
+            if axis.within is not None and axis.within not in [before.axis for before in param.legs[:position]]:
+                raise SpecError(
+                    f"parameter {param.name!r} has a leg on {axis.name!r}, nested in {axis.within!r}, without a leg on "
+                    f"{axis.within!r} before it; put the outer leg first."
+                )
+            pairs = zip(leg.powers, axis.symmetry.factors, strict=True)
+            legs.append(replace(leg, powers=tuple(p % 2 if f is Factor.SIGN else p for p, f in pairs)))
+        return replace(param, legs=tuple(legs))
+
+    @cached_property
+    def _axis_by_name(self) -> dict[str, Axis]:
+        return {axis.name: axis for axis in self.axes}
+
+    @cached_property
+    def _param_by_name(self) -> dict[str, ParamSpec]:
+        return {param.name: param for param in self.params}
+
+    def __eq__(self, other: object) -> bool:
+        # Layers compare specs at every call: digests are computed once per object, fields would be walked each time.
+        return isinstance(other, NetworkSpec) and (self is other or self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return int(self.digest[:15], 16)
+
+    def axis(self, name: str) -> Axis:
+        """The axis of this name. Raises `UnknownNameError` where there is none."""
+        try:
+            return self._axis_by_name[name]
+        except KeyError:
+            raise unknown("axis", name, self._axis_by_name) from None
+
+    def param(self, name: str) -> ParamSpec:
+        """The parameter of this name. Raises `UnknownNameError` where there is none."""
+        try:
+            return self._param_by_name[name]
+        except KeyError:
+            raise unknown("parameter", name, self._param_by_name) from None
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Sizes of the axes of a parameter's legs."""
+        return tuple(self.axis(leg.axis).size for leg in self.param(name).legs)
+
+    @cached_property
+    def numel(self) -> int:
+        """Number of scalar parameters of one network."""
+        return sum(prod(self.shape(param.name)) for param in self.params)
+
+    @cached_property
+    def free_axes(self) -> tuple[Axis, ...]:
+        """The axes whose units may be moved."""
+        return tuple(axis for axis in self.axes if axis.symmetry.is_free)
+
+    def with_symmetry(self, symmetry: Symmetry, *, axes: tuple[str, ...] | None = None) -> "NetworkSpec":
+        """The same networks under another symmetry, which carries no power: `PERMUTATION` or `FIXED`.
+
+        Args:
+            symmetry: a symmetry without factors.
+            axes: which axes get it; `None` means every free one.
+        """
+        if symmetry.factors:
+            raise SpecError(
+                f"with_symmetry takes PERMUTATION or FIXED, not {symmetry}: powers would have to be made up."
+            )
+        chosen = {axis.name for axis in self.free_axes} if axes is None else {self.axis(name).name for name in axes}
+        return replace(
+            self,
+            axes=tuple(replace(axis, symmetry=symmetry) if axis.name in chosen else axis for axis in self.axes),
+            params=tuple(
+                replace(p, legs=tuple(Leg(leg.axis) if leg.axis in chosen else leg for leg in p.legs))
+                for p in self.params
+            ),
+        )
+
+    def to_json(self) -> str:
+        """The spec as JSON text that `from_json` reads back to an equal spec."""
+        return json.dumps(self._plain(), separators=(",", ":"))
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "axes": [[a.name, a.size, a.symmetry.permutes, list(a.symmetry.factors), a.within] for a in self.axes],
+            "params": [
+                [p.name, [[leg.axis, *leg.powers] for leg in p.legs], p.role, p.view.key, p.view.slices]
+                for p in self.params
+            ],
+            "places": [[p.name, p.axis, p.activation, p.constants] for p in self.places],
+            "wires": [[w.param, w.source, w.target] for w in self.wires],
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> "NetworkSpec":
+        """The spec that `to_json` wrote. Raises `SpecError` for anything else."""
+        try:
+            plain = json.loads(text)
+            return cls(
+                axes=tuple(Axis(n, size, Symmetry(moves, _factors(f)), w) for n, size, moves, f, w in plain["axes"]),
+                params=tuple(
+                    ParamSpec(name, tuple(Leg(a, tuple(p)) for a, *p in legs), role, View(key, _pairs(slices)))
+                    for name, legs, role, key, slices in plain["params"]
+                ),
+                places=tuple(Place(n, a, act, tuple((k, v) for k, v in c)) for n, a, act, c in plain["places"]),
+                wires=tuple(Wire(*wire) for wire in plain["wires"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise SpecError(f"not the JSON of a NetworkSpec ({error!r}): {text[:80]!r}...") from error
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the JSON text: equal specs have equal digests, on every machine."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def report(self) -> str:
+        """One line per axis and per parameter: what may be done to the units, and how each block follows."""
+        lines = [f"{self.numel:,} parameters in {len(self.params)} blocks"]
+        for axis in self.axes:
+            users = ", ".join(p.activation for p in self.places if p.axis == axis.name) or "no activation"
+            lines.append(f"axis {axis.name}: {axis.size} units, {axis.symmetry!r} ({users})")
+        for param in self.params:
+            legs = " x ".join(f"{leg.axis}{list(leg.powers) if leg.powers else ''}" for leg in param.legs)
+            lines.append(f"{param.role} {param.name}: {legs}")
+        return "\n".join(lines)
+
+
+def _factors(names: list[str]) -> tuple[Factor, ...]:
+    return tuple(Factor(name) for name in names)
+
+
+def _pairs(slices: list[list[int]] | None) -> tuple[tuple[int, int], ...] | None:
+    return None if slices is None else tuple((start, stop) for start, stop in slices)

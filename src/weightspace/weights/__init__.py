@@ -1,0 +1,16 @@
+"""Networks as data: features, the group's action on them, and the way from modules and back (floor 3)."""
+
+from weightspace.weights.action import Element, act, identity, sample_element
+from weightspace.weights.features import WeightFeatures, flatten, unflatten
+from weightspace.weights.stack import features_of
+
+__all__ = [
+    "Element",
+    "WeightFeatures",
+    "act",
+    "features_of",
+    "flatten",
+    "identity",
+    "sample_element",
+    "unflatten",
+]

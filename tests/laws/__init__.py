@@ -1,0 +1,1 @@
+"""Laws over tables: a new layer, model or kind of network is one new row."""

@@ -1,0 +1,141 @@
+"""The rows: networks of every kind that `spec_of` reads, and weight spaces written by hand."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from torch import nn
+
+from weightspace.spec import (
+    FIXED,
+    NONZERO,
+    PERMUTATION,
+    POSITIVE,
+    SIGN,
+    Axis,
+    Factor,
+    Leg,
+    NetworkSpec,
+    ParamSpec,
+    Sine,
+    Symmetry,
+    View,
+    spec_of,
+)
+
+
+def mlp(widths: tuple[int, ...], *activations: nn.Module, bias: bool = True) -> nn.Sequential:
+    """A multilayer perceptron; a single activation is used behind every hidden layer."""
+    pairs = list(pairwise(widths))
+    behind = list(activations) * (len(pairs) - 1) if len(activations) == 1 else list(activations)
+    layers: list[nn.Module] = []
+    for position, (before, after) in enumerate(pairs):
+        layers.append(nn.Linear(before, after, bias=bias))
+        if position < len(pairs) - 1:
+            layers.append(behind[position])
+    return nn.Sequential(*layers)
+
+
+def cnn(activation: type[nn.Module]) -> nn.Sequential:
+    """Two convolutions, global average pooling, a dense layer."""
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, stride=2, padding=1),
+        activation(),
+        nn.Conv2d(3, 4, 2, bias=False),
+        activation(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    )
+
+
+def flattened_cnn() -> nn.Sequential:
+    """A convolution whose feature map is flattened without pooling: four positions per channel."""
+    return nn.Sequential(nn.Conv2d(1, 3, 2), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(12, 2))
+
+
+MODULES: Mapping[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "relu": (mlp((2, 3, 2, 1), nn.ReLU()), (2,)),
+    "leaky": (mlp((2, 4, 2), nn.LeakyReLU(0.1)), (2,)),
+    "tanh": (mlp((2, 3, 2, 1), nn.Tanh()), (2,)),
+    "siren": (mlp((2, 3, 2, 1), Sine(30.0)), (2,)),
+    "siren-two-layers": (mlp((2, 3, 1), Sine(3.0)), (2,)),
+    "gelu": (mlp((2, 3, 2, 1), nn.GELU()), (2,)),
+    "identity": (mlp((2, 3, 2), nn.Identity()), (2,)),
+    "relu-gelu": (mlp((2, 3, 3, 2), nn.ReLU(), nn.GELU()), (2,)),
+    "gelu-tanh": (mlp((2, 3, 3, 2), nn.GELU(), nn.Tanh()), (2,)),
+    "relu-tanh": (mlp((2, 3, 2, 1), nn.ReLU(), nn.Tanh()), (2,)),
+    "no-bias": (mlp((2, 3, 2, 1), nn.ReLU(), bias=False), (2,)),
+    "one-unit": (mlp((2, 3, 1, 1), nn.GELU()), (2,)),
+    "one-unit-sine": (mlp((1, 1, 1, 1), Sine(3.0)), (1,)),
+    "one-layer": (nn.Linear(2, 3), (2,)),
+    "cnn-relu": (cnn(nn.ReLU), (1, 6, 6)),
+    "cnn-tanh": (cnn(nn.Tanh), (1, 6, 6)),
+    "cnn-flattened": (flattened_cnn(), (1, 3, 3)),
+    "conv-last": (nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Conv2d(2, 2, 1)), (1, 4, 4)),
+}
+
+
+def written(axes: tuple[Axis, ...], **params: tuple[Leg, ...]) -> NetworkSpec:
+    """A spec written by hand, without places and wires."""
+    return NetworkSpec(axes, tuple(ParamSpec(name, legs, "weight", View(name)) for name, legs in params.items()))
+
+
+def recurrent(symmetry: Symmetry, size: int) -> NetworkSpec:
+    """A recurrent layer: the hidden axis twice in one parameter."""
+    h = Leg("h", (1,) * len(symmetry.factors))
+    axes = (Axis("i", 2, FIXED), Axis("h", size, symmetry))
+    return written(axes, recurrent=(h, h), weight=(h, Leg("i")), bias=(h,))
+
+
+def heads(symmetry: Symmetry, units: int, into: tuple[int, ...], out_of: tuple[int, ...]) -> NetworkSpec:
+    """Values and outputs of attention heads: dimensions nested in heads."""
+    axes = (
+        Axis("i", 2, FIXED),
+        Axis("o", 2, FIXED),
+        Axis("head", 3, PERMUTATION),
+        Axis("unit", units, symmetry, within="head"),
+    )
+    return written(
+        axes,
+        value=(Leg("head"), Leg("unit", into), Leg("i")),
+        output=(Leg("o"), Leg("head"), Leg("unit", out_of)),
+    )
+
+
+def residual(symmetry: Symmetry) -> NetworkSpec:
+    """A residual stream: one axis in all tensors."""
+    up, down = Leg("s", (1,)), Leg("s", (-1,))
+    axes = (Axis("i", 1, FIXED), Axis("s", 3, symmetry), Axis("h", 2, symmetry))
+    block = {"first": (Leg("h", (1,)), down), "second": (up, Leg("h", (-1,)))}
+    return written(axes, embed=(up, Leg("i")), **block, bias=(up,), read=(Leg("i"), down))
+
+
+NESTED_TWICE = written(
+    (Axis("head", 2, PERMUTATION), Axis("unit", 2, PERMUTATION, within="head")),
+    mix=(Leg("head"), Leg("unit"), Leg("head"), Leg("unit")),
+)
+TWO_FACTORS = written(
+    (Axis("i", 2, FIXED), Axis("h", 3, Symmetry(True, (Factor.POSITIVE, Factor.POSITIVE)))),
+    received=(Leg("h", (1, 0)), Leg("i")),
+    depthwise=(Leg("h", (-1, 1)),),
+    bias=(Leg("h", (0, 1)),),
+    out=(Leg("i"), Leg("h", (0, -1))),
+)
+ALL_PERMUTED = spec_of(mlp((2, 3, 2), nn.GELU())).with_symmetry(PERMUTATION, axes=("input", "0", "2"))
+
+SPECS: Mapping[str, NetworkSpec] = {
+    **{name: spec_of(module) for name, (module, _) in MODULES.items()},
+    "all-permuted": ALL_PERMUTED,
+    "recurrent-permutation": recurrent(PERMUTATION, 4),
+    "recurrent-three-units": recurrent(PERMUTATION, 3),
+    "recurrent-two-units": recurrent(PERMUTATION, 2),
+    "recurrent-one-unit": recurrent(PERMUTATION, 1),
+    "recurrent-sign": recurrent(SIGN, 3),
+    "residual-sign": residual(SIGN),
+    "residual-positive": residual(POSITIVE),
+    "heads-nonzero": heads(NONZERO, 3, (1, 1), (1, -1)),
+    "heads-permutation": heads(PERMUTATION, 2, (), ()),
+    "heads-one-unit": heads(PERMUTATION, 1, (), ()),
+    "nested-twice": NESTED_TWICE,
+    "two-factors": TWO_FACTORS,
+}

@@ -1,0 +1,1 @@
+"""Slow truths in plain loops: what the fast paths must equal."""
