@@ -1,12 +1,14 @@
-"""What every test shares: the markers, quiet threads, and a cache of its own so that no test writes to the user's."""
+"""What every test shares: the markers, quiet threads, a cache of its own, and a disk that refuses on demand."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+Refuse = Callable[..., None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,3 +43,20 @@ def one_thread() -> Iterator[None]:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A download cache per test: tests neither use nor change the one of the person who runs them."""
     monkeypatch.setenv("WEIGHTSPACE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
+    """Lets a function of `os` pass a number of times and fail every later one."""
+
+    def start(name: str, code: int, after: int = 0) -> None:
+        real, passes = getattr(os, name), iter(range(after))
+
+        def call(*args: object) -> object:
+            if next(passes, None) is None:
+                raise OSError(code, os.strerror(code))
+            return real(*args)
+
+        monkeypatch.setattr(os, name, call)
+
+    return start

@@ -12,6 +12,7 @@ __all__ = [
     "FormatError",
     "ShapeError",
     "SpecError",
+    "StorageError",
     "SymmetryError",
     "TrainingError",
     "UnknownNameError",
@@ -38,6 +39,10 @@ class ShapeError(WeightspaceError):
 
 class FormatError(WeightspaceError):
     """A file or folder on disk that is damaged, incomplete or of another kind or version."""
+
+
+class StorageError(WeightspaceError):
+    """A file or folder that cannot be written: a full disk, a missing permission, an impossible path."""
 
 
 class DataError(WeightspaceError):

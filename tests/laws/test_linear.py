@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.laws.registry import NESTED_TWICE, SPECS, heads, mlp
-from tests.oracles.linear import constant_dimension, equivariant_dimension, layer_matrix, linear_by_terms
+from tests.oracles.linear import constant_dimension, equivariant_dimension, linear_by_terms
 from torch import nn
 
 from weightspace.errors import ShapeError, SymmetryError
@@ -76,7 +76,7 @@ def rank(layer: EquivariantLinear) -> int:
         for weight in layer.weights:
             for entry in range(weight.numel()):
                 weight.view(-1)[entry] = 1.0
-                columns.append(layer_matrix(layer).flatten())
+                columns.append(layer.to_dense().flatten())
                 weight.view(-1)[entry] = 0.0
     return int(torch.linalg.matrix_rank(torch.stack(columns)))
 

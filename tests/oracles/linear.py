@@ -43,13 +43,6 @@ def constant_dimension(spec: NetworkSpec, elements: int = 8) -> int:
     return _nullity(normal)
 
 
-def layer_matrix(layer: EquivariantLinear) -> Tensor:
-    """The linear part of a one-channel layer as a dense matrix `(numel_out, numel_in)`."""
-    eye = unflatten(layer.spec, torch.eye(layer.spec.numel, dtype=torch.float64))
-    zero = unflatten(layer.spec, torch.zeros(1, layer.spec.numel, dtype=torch.float64))
-    return (flatten(layer(eye)) - flatten(layer(zero))).T
-
-
 def linear_by_terms(layer: EquivariantLinear, x: WeightFeatures) -> WeightFeatures:
     """The layer with one einsum per term and every index written out: diagonals as explicit deltas."""
     out = {}

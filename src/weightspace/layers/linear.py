@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from weightspace.errors import ShapeError, SymmetryError
 from weightspace.layers.diagram import Carried, Half, constants, fits, source_halves, target_halves
 from weightspace.spec import NetworkSpec
-from weightspace.weights import WeightFeatures
+from weightspace.weights import WeightFeatures, flatten, unflatten
 
 __all__ = ["EquivariantLinear", "Term"]
 
@@ -155,6 +155,18 @@ class EquivariantLinear(nn.Module):
                     shape = (-1, self.channels_out, source.fixed_size(self.spec), self.channels_in)
                     yield Term(source, target, piece.view(shape))
 
+    def to_dense(self) -> Tensor:
+        """The linear part of a layer from one channel to one as a matrix. Shape `(numel_out, numel_in)`.
+
+        Raises:
+            ShapeError: a layer with several channels.
+        """
+        if (self.channels_in, self.channels_out) != (1, 1):
+            raise ShapeError(f"a layer of {self.channels_in} -> {self.channels_out} channels; to_dense takes 1 -> 1.")
+        like = next(self.parameters())
+        basis = unflatten(self.spec, torch.eye(self.spec.numel, dtype=like.dtype, device=like.device))
+        return (flatten(self(basis)) - flatten(self(basis.map(torch.zeros_like)))).T
+
     def forward(self, x: WeightFeatures) -> WeightFeatures:
         """Apply the layer. Raises `ShapeError` for features of another space or channel count."""
         if x.spec != self.spec or x.channels != self.channels_in:
@@ -165,8 +177,11 @@ class EquivariantLinear(nn.Module):
         reduced = {half: self._reduce(half, x) for half in dict.fromkeys(h for mix in self.mixes for h in mix.sources)}
         parts: dict[str, list[Tensor]] = {param.name: [] for param in self.spec_out.params}
         for mix, weight in zip(self.mixes, self.weights, strict=True):
-            mixed = F.linear(torch.cat([reduced[half] for half in mix.sources], dim=-1), weight)
-            bands = mixed.split([self._width_out(half) for half in mix.targets], dim=-1)
+            inputs = [reduced[half] for half in mix.sources]
+            # The largest tensor is usually alone: to join or split one tensor would copy it, forward or backward.
+            mixed = F.linear(torch.cat(inputs, dim=-1) if len(inputs) > 1 else inputs[0], weight)
+            widths = [self._width_out(half) for half in mix.targets]
+            bands = mixed.split(widths, dim=-1) if len(widths) > 1 else (mixed,)
             for half, band in zip(mix.targets, bands, strict=True):
                 parts[half.param].append(self._spread(half, band))
         for half, constant in zip(self.spreads, self.constants, strict=True):
@@ -176,8 +191,9 @@ class EquivariantLinear(nn.Module):
     def _reduce(self, half: Half, x: WeightFeatures) -> Tensor:
         """Diagonals taken, closed indices averaged, fixed indices put beside the channels."""
         formula = f"a{half.param_letters}c->a{half.carried_letters}{half.fixed_letters}c"
-        kept = torch.einsum(formula, x[half.param])
-        return kept.flatten(1 + len(half.carried)) / half.closed_size(self.spec)
+        kept = torch.einsum(formula, x[half.param]).flatten(1 + len(half.carried))
+        count = half.closed_size(self.spec)
+        return kept / count if count > 1 else kept
 
     def _spread(self, half: Half, mixed: Tensor) -> Tensor:
         """The way back: a tensor that broadcasts to the parameter, with size 1 along indices it is constant in."""

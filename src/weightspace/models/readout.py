@@ -49,6 +49,7 @@ def head(width: int, readout: Invariant) -> nn.Sequential:
         `(batch, width)` to `(batch, readout.outputs)`.
     """
     return nn.Sequential(
+        nn.BatchNorm1d(width),
         nn.Linear(width, readout.hidden),
         nn.ReLU(),
         nn.Dropout(readout.dropout),

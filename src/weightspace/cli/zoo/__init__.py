@@ -1,0 +1,3 @@
+"""The verbs of ``weightspace zoo``."""
+
+__all__: list[str] = []

@@ -1,0 +1,239 @@
+"""The demo: from real images to networks fitted to them, to models that read those networks, to one fair table."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from weightspace import models
+from weightspace.disk import write_atomic
+from weightspace.errors import FormatError, unknown
+from weightspace.experiments.equivalent import change_under
+from weightspace.experiments.picture import orbit_walk, tied_entries
+from weightspace.experiments.record import DemoRecord, ModelResult, read_demo
+from weightspace.layers import permutation_spec
+from weightspace.spec import spec_of
+from weightspace.tasks import Classify
+from weightspace.training import Split, Splits, TrainSettings, train
+from weightspace.training.record import peak_memory
+from weightspace.weights import WeightFeatures, sample_element
+from weightspace.zoo import Images, Zoo, load_or_digits
+from weightspace.zoo.generate import SirenSettings, make_siren_zoo, render
+from weightspace.zoo.generate.siren import siren
+
+__all__ = ["MODELS", "DemoSettings", "run_demo"]
+
+MODELS = {model.__name__: model for model in (models.FlatMLP, models.StatNN, models.NP, models.MonomialNFN)}
+SPLITS = ("train", "val", "test")
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with the stage, what is done, out of how much, and a word on how it goes."""
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What the demo does. Everything that changes a number is here, so that the record can repeat it."""
+
+    out: Path = Path("weightspace-demo")
+    """Folder of the run; each data set and initialisation gets a folder of its own in it."""
+    data: str = "mnist"
+    """Whose images: mnist, fashion-mnist, cifar10, cifar10-gs or digits."""
+    count: int = 3000
+    """Networks to fit, one per image; a tenth each is kept for validation and for the test."""
+    init: str = "independent"
+    """Where fitting starts: each network from its own random weights ("independent"), or all from the same ("shared")."""
+    fit_steps: int = 100
+    """Optimisation steps per fitted network."""
+    seconds: float = 40.0
+    """Training time per model, the same for all."""
+    seed: int = 0
+    """Seed of the models, of the order of their data, and of the symmetries they are tested with."""
+    folder: Path | None = None
+    """Where the original files of the data set lie, if you have them already."""
+    offline: bool = False
+    """Use no package registry; the images come from the folder, the cache, or scikit-learn's digits."""
+
+    @property
+    def home(self) -> Path:
+        """The folder of this data set and initialisation."""
+        return self.out / f"{self.data}-{self.init}"
+
+
+def run_demo(settings: DemoSettings, progress: Progress | None = None) -> DemoRecord:
+    """Do everything the demo does, or go on with it; a demo that has finished answers from its record.
+
+    Fits one SIREN per image into a zoo, trains every model of `MODELS` on the same split for the same time, measures
+    how each answers when the test networks are replaced by equivalent ones, and keeps the arrays for the pictures.
+
+    Args:
+        settings: what to do and where.
+        progress: told how each stage goes.
+
+    Raises:
+        WeightspaceError: whatever a stage cannot do, with the remedy; what was finished before is kept.
+    """
+    finished = _finished(settings)
+    if finished is not None:
+        return finished
+    run = _Demo(settings, progress or (lambda *_: None))
+    with run.stage("images"):
+        images = load_or_digits(settings.data, folder=settings.folder, offline=settings.offline)
+    with run.stage("fit"):
+        zoo = run.fit(images)
+    results = tuple(run.result(name, zoo) for name in MODELS)
+    with run.stage("pictures"):
+        record = run.record(images, zoo, results)
+    record.write(settings.home)
+    return record
+
+
+def _finished(settings: DemoSettings) -> DemoRecord | None:
+    """The record of an earlier run with the same settings, if there is one."""
+    try:
+        record = read_demo(settings.home)
+    except FormatError:
+        return None
+    return record if record.settings == _plain(settings) else None
+
+
+def _plain(settings: DemoSettings) -> dict[str, Any]:
+    """The settings that change a result, as JSON values."""
+    return {key: value for key, value in asdict(settings).items() if key not in ("out", "folder", "offline")}
+
+
+@dataclass
+class _Demo:
+    """One sitting of a demo run."""
+
+    settings: DemoSettings
+    progress: Progress
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._times = self.settings.home / f"stages-{_digest(_plain(self.settings))}.json"
+        if self._times.exists():
+            self.stages = json.loads(self._times.read_text())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time of a stage, over all sittings, interrupted ones included."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - started
+            write_atomic(self._times, json.dumps(self.stages).encode())
+
+    @property
+    def siren(self) -> SirenSettings:
+        """How the networks are fitted."""
+        return SirenSettings(steps=self.settings.fit_steps, init=self.settings.init)
+
+    def fit(self, images: Images) -> Zoo:
+        """The zoo: one network per image."""
+        count, done = min(self.settings.count, len(images)), 0
+
+        def advance(networks: int) -> None:
+            nonlocal done
+            done += networks
+            self.progress("Fitting networks", done, count, "")
+
+        return make_siren_zoo(self.settings.home / "zoo", images, self.siren, count=count, progress=advance)
+
+    def result(self, name: str, zoo: Zoo) -> ModelResult:
+        """Train one model and measure it before and after the symmetry."""
+        data = _splits(zoo)
+        classes = int(zoo.column("label").max()) + 1
+        torch.manual_seed(self.settings.seed)
+        model = build(name, zoo, models.Invariant(classes)).to(torch.float32)
+        model.norm.fit(data.train.features)
+        settings = TrainSettings(seconds=self.settings.seconds, seed=self.settings.seed, learning_rate=2e-3)
+
+        def advance(step: int, steps: int, loss: float, score: float | None) -> None:
+            known = "" if score is None else f", validation {score:.0%}"
+            self.progress(f"Training {name}", step, steps, f"loss {loss:.2f}{known}")
+
+        key = _digest({**asdict(settings), "zoo": zoo.checksum})
+        with self.stage(f"train {name}"):
+            folder = self.settings.home / "runs" / f"{name}-seed{self.settings.seed}-{key}"
+            run = train(
+                model, Classify(classes), data, settings, out=folder, zoo_checksum=zoo.checksum, progress=advance
+            )
+        with self.stage("symmetry"):
+            x, labels = data.test.features, data.test.target
+            g = sample_element(zoo.spec, len(x), generator=torch.Generator().manual_seed(self.settings.seed))
+            return ModelResult(name, run, change_under(model.cpu(), x, labels, g))
+
+    def record(self, images: Images, zoo: Zoo, results: tuple[ModelResult, ...]) -> DemoRecord:
+        """What was measured, with the arrays for the pictures."""
+        arrays, moves = self._pictures(images, zoo)
+        small = spec_of(siren(SirenSettings(hidden=(3, 3))))
+        patterns = {"tied_monomial": small, "tied_permutation": permutation_spec(small)}
+        tied = {name: tied_entries(spec) for name, spec in patterns.items()}
+        psnr = zoo.column("psnr")
+        about = {
+            "checksum": zoo.checksum,
+            "splits": {name: len(zoo.split(name)) for name in SPLITS},
+            "parameters": zoo.spec.numel,
+            "psnr": float(psnr.mean()),
+            "psnr_lowest": float(psnr.min()),
+            "classes": int(zoo.column("label").max()) + 1,
+            "forward": dict(zoo.manifest.forward),
+        }
+        return DemoRecord(
+            settings=_plain(self.settings),
+            note=images.note,
+            zoo=about,
+            results=results,
+            stages=self.stages,
+            peak_memory=peak_memory(),
+            moves=moves,
+            blocks=tuple((p.name, torch.Size(small.shape(p.name)).numel()) for p in small.params),
+            free={name: parameters for name, (_, parameters) in tied.items()},
+            arrays={**arrays, **{name: matrix for name, (matrix, _) in tied.items()}},
+        )
+
+    def _pictures(self, images: Images, zoo: Zoo) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Test images beside what their networks draw, and the walk of one network along its orbit."""
+        rows = zoo.split("test")[:16]
+        height, width = images.train.shape[1:3]
+
+        def draw(x: WeightFeatures) -> torch.Tensor:
+            return render(x, self.siren, height, width)
+
+        walk, frames, moves = orbit_walk(zoo.features(rows[:1]), draw, frames=16, seed=self.settings.seed)
+        middle = next(param.name for param in zoo.spec.params if len(zoo.spec.shape(param.name)) == 2 and param.name[0] == "2")
+        arrays = {
+            "originals": images.train[zoo.column("image")[rows]],
+            "rendered": draw(zoo.features(rows)).numpy(),
+            "labels": zoo.column("label")[rows],
+            "psnr": zoo.column("psnr")[rows],
+            "orbit_weights": torch.cat([x[middle][..., 0] for x in walk]).numpy(),
+            "orbit_images": frames,
+        }
+        return arrays, tuple(moves)
+
+
+def build(name: str, zoo: Zoo, readout: models.Readout) -> nn.Module:
+    """A model of the demo by its name. Raises `UnknownNameError` for another."""
+    if name not in MODELS:
+        raise unknown("model", name, MODELS)
+    return MODELS[name].preset("demo", zoo.spec, readout)
+
+
+def _splits(zoo: Zoo) -> Splits:
+    labels = torch.as_tensor(zoo.column("label").copy()).long()
+    rows = {name: zoo.split(name) for name in SPLITS}
+    return Splits(**{name: Split(zoo.features(chosen), labels[chosen]) for name, chosen in rows.items()})
+
+
+def _digest(plain: Any) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,61 @@
+"""What becomes of a model's answers when networks are replaced by equivalent ones."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from weightspace.weights import Element, WeightFeatures, act
+
+__all__ = ["Change", "answers", "change_under"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a classifier's answers change from networks to equivalent networks.
+
+    Args:
+        accuracy: share of the equivalent networks that are classified correctly.
+        logits: size of the difference of all logits, relative to the size of the logits.
+        answers: share of networks whose most probable class is another one.
+    """
+
+    accuracy: float
+    logits: float
+    answers: float
+
+
+def answers(model: nn.Module, x: WeightFeatures, batch: int = 256) -> Tensor:
+    """The model's answers for all networks, in evaluation mode, batch by batch. Shape `(networks, outputs)`."""
+    model.eval()
+    with torch.no_grad():
+        return torch.cat([model(x[start : start + batch]) for start in range(0, len(x), batch)])
+
+
+def change_under(model: nn.Module, x: WeightFeatures, labels: Tensor, g: Element) -> Change:
+    """Measure how a classifier's answers change when the group element `g` acts on the networks.
+
+    Args:
+        model: gives `(batch, classes)` logits.
+        x: the networks.
+        labels: their classes.
+        g: one element per network, of the symmetry group of their spec: no network's function changes.
+
+    Example:
+        >>> from weightspace.spec import spec_of
+        >>> from weightspace.testing import random_features
+        >>> from weightspace.weights import sample_element
+        >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)))
+        >>> x, g = random_features(spec, batch=8), sample_element(spec, batch=8)
+        >>> biases = type("Biases", (nn.Module,), {"forward": lambda self, x: x["2.bias"][..., 0]})()
+        >>> change_under(biases, x, torch.zeros(8, dtype=torch.long), g)
+        Change(accuracy=1.0, logits=0.0, answers=0.0)
+    """
+    before, after = answers(model, x), answers(model, act(g, x))
+    changed = (before.argmax(1) != after.argmax(1)).double().mean()
+    size = before.double().norm().clamp_min(torch.finfo(torch.float64).tiny)
+    return Change(
+        accuracy=(after.argmax(1) == labels).double().mean().item(),
+        logits=((after - before).double().norm() / size).item(),
+        answers=changed.item(),
+    )

@@ -1,0 +1,5 @@
+"""What a model is asked to do: the loss, the score and the targets of each task (floor 6). A task knows no model."""
+
+from weightspace.tasks.classify import Classify
+
+__all__ = ["Classify"]

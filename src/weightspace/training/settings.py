@@ -1,0 +1,72 @@
+"""The settings of a training run: typed, frozen, checked at birth."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from weightspace.errors import TrainingError, unknown
+from weightspace.training.optim import SCHEDULES
+
+__all__ = ["TrainSettings"]
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a model is trained. Give exactly one of `steps` and `seconds`.
+
+    Raises:
+        TrainingError: when a value is impossible.
+        UnknownNameError: when a schedule or a device does not exist.
+
+    Example:
+        >>> TrainSettings(steps=100).batch
+        64
+        >>> TrainSettings(steps=100, seconds=60.0)
+        Traceback (most recent call last):
+        weightspace.errors.TrainingError: steps is 100 and seconds is 60.0: give exactly one of the two.
+    """
+
+    steps: int | None = None
+    """Optimisation steps."""
+    seconds: float | None = None
+    """A time budget, validation included. The first steps are timed and the budget becomes a number of steps, once."""
+    batch: int = 64
+    """Networks in a batch."""
+    learning_rate: float = 1e-3
+    """The largest learning rate, reached at the end of the warm-up."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW; biases and parameters with fewer than two dimensions have none."""
+    warmup: float = 0.05
+    """The share of the steps, from 0 to 1, in which the learning rate rises linearly."""
+    schedule: str = "cosine"
+    """How the learning rate goes on after the warm-up: cosine (to zero) or constant."""
+    clip: float | None = 1.0
+    """The largest norm of the gradient, over all parameters; None leaves it as it is."""
+    evaluate_every: int | None = None
+    """Steps between two validations, each of which writes a checkpoint; None means a twentieth of the run."""
+    seed: int = 0
+    """Seeds the order of the data and dropout. The model is initialised by whoever built it."""
+    device: str = "auto"
+    """Where to train: cpu, cuda, or auto (cuda if there is one)."""
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.seconds is None):
+            raise TrainingError(f"steps is {self.steps} and seconds is {self.seconds}: give exactly one of the two.")
+        for name in ("steps", "batch", "evaluate_every"):
+            _require(self, name, lambda value: value >= 1, "at least 1")
+        for name in ("seconds", "learning_rate", "clip"):
+            _require(self, name, lambda value: value > 0 and math.isfinite(value), "a finite number above 0")
+        _require(self, "weight_decay", lambda value: value >= 0 and math.isfinite(value), "a finite number, 0 or more")
+        _require(self, "warmup", lambda value: 0 <= value <= 1, "a share from 0 to 1")
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.device not in DEVICES:
+            raise unknown("device", self.device, DEVICES)
+
+
+def _require(settings: TrainSettings, name: str, holds: Callable[[float], bool], expected: str) -> None:
+    value = getattr(settings, name)
+    if value is not None and not holds(value):
+        raise TrainingError(f"{name} is {value}: expected {expected}.")

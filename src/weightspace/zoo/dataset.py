@@ -1,0 +1,209 @@
+"""Reading a zoo: its table in memory, its weights mapped from the disk and copied only for the rows asked for."""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from weightspace.errors import DataError, FormatError, unknown
+from weightspace.spec import NetworkSpec
+from weightspace.weights import WeightFeatures, unflatten
+from weightspace.zoo.format import Manifest
+from weightspace.zoo.split import SPLITS
+from weightspace.zoo.store import Problem, Shard, check, committed, read_manifest, read_shard, verify
+
+__all__ = ["Rows", "Zoo", "open_zoo"]
+
+Rows = int | slice | Sequence[int] | np.ndarray | Tensor
+
+_NO_NETWORKS = pa.schema([("number", pa.int64()), ("split", pa.string())])
+
+
+class Zoo:
+    """Networks on disk with one table row each, in the order of their shards; made by :func:`open_zoo`.
+
+    Args:
+        path: the zoo's folder.
+        manifest: what its networks are.
+        shards: the shards to read.
+        problems: what was left out.
+
+    Attributes:
+        manifest: what the networks are and how they were made.
+        table: all rows (Arrow), in the order of the networks.
+        problems: what was left out on opening.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, shards: Sequence[Shard], problems: Sequence[Problem]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.problems = tuple(problems)
+        self.table = _joined(path, shards)
+        self._shards = tuple(shards)
+        self._ends = np.cumsum([shard.layout.networks for shard in shards], dtype=np.int64)
+        self._blocks: dict[int, np.ndarray] = {}
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The weight space of the networks."""
+        return self.manifest.spec
+
+    @property
+    def checksum(self) -> str:
+        """sha256 (hex) over the recorded digests of the manifest and of every shard's weights and rows."""
+        digest = hashlib.sha256(self.manifest.digest.encode())
+        for shard in self._shards:
+            digest.update(f"{shard.number} {shard.record.sha256} {shard.record.rows}".encode())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __repr__(self) -> str:
+        planned = "" if self.manifest.count in (None, len(self)) else f" of {self.manifest.count:,} planned"
+        return (
+            f"Zoo({str(self.path)!r}: {len(self):,}{planned} {self.manifest.recipe} networks "
+            f"of {self.spec.numel:,} parameters)"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A worker process maps the files itself; the weights do not travel.
+        return functools.partial(open_zoo, skip_damaged=bool(self.problems)), (self.path,)
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of the table as an array: ``(len(zoo),)``.
+
+        Raises:
+            UnknownNameError: no such column.
+        """
+        if name not in self.table.column_names:
+            raise unknown("column", name, self.table.column_names)
+        column = self.table[name]
+        values = column.to_numpy()
+        return values.astype(np.str_) if pa.types.is_string(column.type) else values
+
+    def split(self, name: str) -> npt.NDArray[np.int64]:
+        """Rows of the networks in one split, in order.
+
+        Raises:
+            UnknownNameError: not ``train``, ``val`` or ``test``.
+        """
+        if name not in SPLITS:
+            raise unknown("split", name, SPLITS)
+        return np.flatnonzero(self.column("split") == name)
+
+    def features(self, rows: Rows = slice(None)) -> WeightFeatures:
+        """The chosen networks, in the order asked for, as copies that may be changed.
+
+        Each shard is verified in full before its first row is given away.
+
+        Shapes:
+            rows: ``(batch,)``; result: ``(batch, *axes, 1)``.
+
+        Args:
+            rows: a slice, or row numbers from 0; a single number gives a batch of one. Default: all.
+
+        Raises:
+            DataError: a row that the zoo does not have.
+            FormatError: a shard that is damaged; rows of other shards remain readable.
+        """
+        wanted = self._wanted(rows)
+        shard_of = np.searchsorted(self._ends, wanted, side="right")
+        order = np.argsort(shard_of, kind="stable")
+        grouped = shard_of[order]
+        flat = np.empty((len(wanted), self.spec.numel), np.float32)
+        for position in np.unique(grouped):
+            start, stop = np.searchsorted(grouped, (position, position + 1))
+            first = self._ends[position] - self._shards[position].layout.networks
+            # "clip" writes straight into its place; the rows are known to exist.
+            local = wanted[order[start:stop]] - first
+            np.take(self._block(int(position)), local, axis=0, out=flat[start:stop], mode="clip")
+        if (np.diff(order) < 0).any():
+            flat = flat.take(np.argsort(order), axis=0)
+        return unflatten(self.spec, torch.from_numpy(flat))
+
+    def _wanted(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Row numbers as an array, all of them existing."""
+        if isinstance(rows, slice):
+            return np.arange(len(self), dtype=np.int64)[rows]
+        wanted = np.atleast_1d(np.asarray(rows))
+        if wanted.size == 0:
+            return np.zeros(0, dtype=np.int64)
+        if wanted.ndim != 1 or not np.issubdtype(wanted.dtype, np.integer):
+            raise DataError(
+                f"rows have type {wanted.dtype} and shape {wanted.shape}; expected row numbers in one dimension. "
+                f"Remedy: turn a mask into numbers with numpy.flatnonzero."
+            )
+        outside = wanted[(wanted < 0) | (wanted >= len(self))]
+        if outside.size:
+            told = f"has rows 0 to {len(self) - 1}" if len(self) else "holds no networks yet"
+            raise DataError(f"row {outside[0]} does not exist: {self!r} {told}.")
+        return wanted.astype(np.int64)
+
+    def _block(self, position: int) -> np.ndarray:
+        """The mapped weights of a shard, verified when first touched."""
+        if position not in self._blocks:
+            shard = self._shards[position]
+            verify(shard)
+            size = (shard.layout.networks, shard.layout.parameters)
+            mapped = np.memmap(shard.path, "<f4", "r", offset=shard.layout.offset, shape=size)
+            self._blocks[position] = np.asarray(mapped)
+        return self._blocks[position]
+
+
+def open_zoo(path: str | Path, *, skip_damaged: bool = False) -> Zoo:
+    """A zoo on disk, ready to read; one that is still being made opens with the networks it has.
+
+    Opening reads the tables and the shards' headers and sizes. The weights are verified shard by shard when first
+    touched; :func:`weightspace.zoo.store.check` verifies all of them.
+
+    Args:
+        path: the zoo's folder.
+        skip_damaged: verify every byte now and leave damaged shards out (``zoo.problems`` lists them). By default a
+            shard that is seen to be damaged is an error.
+
+    Raises:
+        FormatError: no zoo there, one of a newer version, or a damaged shard.
+
+    Example:
+        >>> from weightspace.errors import FormatError
+        >>> try:
+        ...     open_zoo("no/such/folder")
+        ... except FormatError as failure:
+        ...     print(failure)
+        no/such/folder is not a folder; expected a zoo. Remedy: `weightspace zoo make` makes one.
+    """
+    root = Path(path)
+    manifest = read_manifest(root)
+    problems = check(root) if skip_damaged else []
+    left_out = {problem.shard for problem in problems}
+    shards = []
+    for number in committed(root):
+        if number in left_out:
+            continue
+        try:
+            shards.append(read_shard(root, number, manifest))
+        except FormatError as failure:
+            raise FormatError(f"{failure} Or read the others: open_zoo({str(path)!r}, skip_damaged=True).") from failure
+    return Zoo(root, manifest, shards, problems)
+
+
+def _joined(path: Path, shards: Sequence[Shard]) -> pa.Table:
+    """The tables of all shards as one."""
+    if not shards:
+        return _NO_NETWORKS.empty_table()
+    for shard in shards:
+        if shard.table.schema != shards[0].table.schema:
+            raise FormatError(
+                f"shard {shard.number} of {path} has the columns {shard.table.schema.names} of types "
+                f"{[str(kind) for kind in shard.table.schema.types]}, shard {shards[0].number} has "
+                f"{shards[0].table.schema.names} of types {[str(kind) for kind in shards[0].table.schema.types]}; "
+                f"expected the same. Remedy: remove the odd shard and make it again."
+            )
+    return pa.concat_tables([shard.table for shard in shards]).combine_chunks()

@@ -1,0 +1,104 @@
+"""The verbs of `weightspace zoo` on a real zoo, whole and spoilt."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import MAKE, Program
+
+from weightspace.weights import flatten
+from weightspace.zoo import open_zoo
+
+
+def test_make_says_what_was_made_and_a_second_call_changes_nothing(run: Program, zoo: Path) -> None:
+    before = open_zoo(zoo).checksum
+    again = run(*MAKE, "--out", zoo)
+    assert again.code == 0
+    assert "300 networks of 33 parameters" in again.out
+    assert "digits" in again.out
+    assert open_zoo(zoo).checksum == before
+
+
+def test_several_values_go_to_the_option_they_follow(run: Program, tmp_path: Path) -> None:
+    made = run("zoo", "make", "--out", tmp_path / "z", "--data", "digits", "--hidden", 4, 6, "--steps", 1, "--count", 2)
+    assert made.code == 0
+    assert [axis.size for axis in open_zoo(tmp_path / "z").spec.free_axes] == [4, 6]
+
+
+def test_info_names_what_a_reader_asks_for(run: Program, zoo: Path) -> None:
+    told = run("zoo", "info", zoo)
+    assert told.code == 0
+    for fact in (
+        "300, by the recipe siren",
+        "33 each",
+        "8 x SIGN",
+        "dB",
+        "init: independent",
+        open_zoo(zoo).checksum[:40],
+    ):
+        assert fact in told.out
+
+
+def test_check_is_quiet_about_a_sound_zoo(run: Program, zoo: Path) -> None:
+    assert run("zoo", "check", zoo).out == "300 networks, all sound.\n"
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize("spoil", [flip, cut, Path.unlink])
+def test_a_damaged_shard_is_named_and_made_again(run: Program, zoo: Path, spoil) -> None:
+    before = open_zoo(zoo).checksum
+    shards = sorted((zoo / "shards").glob("*.safetensors"))
+    spoil(shards[-1])
+    checked = run("zoo", "check", zoo)
+    assert checked.code == 1
+    assert shards[-1].name in checked.err
+    assert "Remedy" in checked.err
+    assert "Readable: 256 networks" in checked.err
+    assert run(*MAKE, "--out", zoo).code == 0
+    assert run("zoo", "check", zoo).code == 0
+    assert open_zoo(zoo).checksum == before
+
+
+def test_info_of_a_truncated_zoo_is_a_message(run: Program, zoo: Path) -> None:
+    cut(sorted((zoo / "shards").glob("*.safetensors"))[0])
+    told = run("zoo", "info", zoo)
+    assert told.code == 2
+    assert "00000.safetensors" in told.err
+    assert "Remedy" in told.err
+
+
+def test_ctrl_c_keeps_what_was_fitted_and_a_second_call_goes_on(run: Program, tmp_path: Path) -> None:
+    out = tmp_path / "zoo"
+    words = ("zoo", "make", "--data", "digits", "--hidden", "8", "--steps", "400", "--count", "700", "--out", str(out))
+    code = "import sys; from weightspace.cli.main import main; sys.exit(main())"
+    with subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True) as process:
+        # The table commits a shard; a minute is for a machine that is busy with other tests.
+        for _ in range(1200):
+            if list(out.glob("shards/*.parquet")) or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "run the same command again" in told
+    assert "Traceback" not in told
+    kept = open_zoo(out)
+    assert 256 <= len(kept) < 700
+    assert run(*words).code == 0
+    whole = open_zoo(out)
+    assert len(whole) == 700
+    assert (flatten(whole.features(slice(len(kept)))) == flatten(kept.features())).all()
