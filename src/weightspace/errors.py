@@ -68,8 +68,11 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UnknownNameError:
     Example:
         >>> print(unknown("split", "trian", ["train", "val", "test"]))
         unknown split 'trian': did you mean "train"? Valid names: test, train, val.
+        >>> print(unknown("model", "flatmlp", ["FlatMLP", "NP"]))
+        unknown model 'flatmlp': did you mean "FlatMLP"? Valid names: FlatMLP, NP.
     """
     names = sorted(valid)
-    near = get_close_matches(str(name), names, n=1)
-    hint = f' did you mean "{near[0]}"?' if near else ""
+    lowered = {name.lower(): name for name in names}
+    near = get_close_matches(str(name).lower(), lowered, n=1)
+    hint = f' did you mean "{lowered[near[0]]}"?' if near else ""
     return UnknownNameError(f"unknown {kind} {name!r}:{hint} Valid names: {', '.join(names)}.")

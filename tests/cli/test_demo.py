@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Outcome, Program
+from tests.conftest import Refuse
 
 from weightspace.cli import demo as verb
 from weightspace.cli.main import main
@@ -72,6 +74,16 @@ def test_report_of_no_run_is_a_message(run: Program, tmp_path: Path) -> None:
 def test_a_demo_that_cannot_be_is_a_message(run: Program, tmp_path: Path, words: tuple[str, str]) -> None:
     told = run("demo", "--data", "digits", *words, "--out", tmp_path / "demo")
     assert told.code == 2
+    assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_demo_that_may_not_be_written_is_a_message(run: Program, tmp_path: Path, refuse: Refuse, code: int) -> None:
+    refuse("fsync", code)
+    told = run("demo", "--data", "digits", "--out", tmp_path / "demo")
+    assert told.code == 2
+    assert str(tmp_path / "demo") in told.err
+    assert "Remedy" in told.err
     assert "Traceback" not in told.err
 
 

@@ -34,9 +34,12 @@ def test_help_names_every_option_with_a_sentence(run: Program, verb: tuple[str, 
     assert f"Usage: weightspace {' '.join(verb)}" in told.out
 
 
-def test_help_and_version_do_not_wait_for_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], [], ["zoo"], ["zoo", "--help"], ["dmeo"], ["zoo", "mkae"]]
+)
+def test_what_needs_no_verb_does_not_wait_for_torch(tmp_path: Path, words: list[str]) -> None:
     code = (
-        "import sys; from weightspace.cli.main import main; main(['--help']); main(['--version']); "
+        f"import sys; from weightspace.cli.main import main; main({words}); "
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False).returncode == 0
@@ -45,8 +48,10 @@ def test_help_and_version_do_not_wait_for_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("dmeo",), 'Did you mean "demo"?'),
-        (("zoo", "mkae"), 'Did you mean "make"?'),
+        (("dmeo",), "unknown verb 'dmeo': did you mean \"demo\"? Valid names: demo, report, train, zoo."),
+        (("zoo", "mkae"), 'did you mean "make"?'),
+        (("zoo", "make", "--out", "z", "--data", "MNIST"), 'did you mean "mnist"?'),
+        (("zoo", "make", "--out", "z", "--data", "digits", "--folder", "f"), "leave the folder out"),
         (("zoo", "make", "--out", "z", "--cuont", "3"), "Did you mean --count?"),
         (("zoo", "make", "--out", "z", "--count", "three"), "--count"),
         (("zoo", "make"), "--out"),
@@ -81,6 +86,18 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.startswith("weightspace: nowhere ")
+
+
+def test_a_reader_that_stops_reading_is_no_failure(tmp_path: Path) -> None:
+    code = (
+        "import sys; from weightspace.cli import main as entry; entry.application = lambda: lambda *_, **__: print(1); "
+        "sys.exit(entry.main(['demo']))"
+    )
+    reads, writes = os.pipe()
+    os.close(reads)
+    ended = subprocess.run([sys.executable, "-c", code], stdout=writes, stderr=subprocess.PIPE, cwd=tmp_path, text=True)
+    os.close(writes)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def break_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -48,6 +48,20 @@ def test_check_is_quiet_about_a_sound_zoo(run: Program, zoo: Path) -> None:
     assert run("zoo", "check", zoo).out == "300 networks, all sound.\n"
 
 
+def test_check_and_info_say_what_is_missing(run: Program, zoo: Path) -> None:
+    (zoo / "shards" / "00001.parquet").unlink()
+    assert run("zoo", "check", zoo).out == "256 of 300 planned networks, all sound.\n"
+    assert "256 of 300 planned, by the recipe siren" in run("zoo", "info", zoo).out
+
+
+def test_networks_that_diverged_are_counted_apart(run: Program, tmp_path: Path) -> None:
+    words = ("zoo", "make", "--data", "digits", "--hidden", 4, "--count", 5, "--steps", 5, "--learning-rate", 1e37)
+    told = run(*words, "--out", tmp_path / "z")
+    assert told.code == 0
+    assert "5 networks of 17 parameters, 5 diverged." in told.out
+    assert "5 diverged" in run("zoo", "info", tmp_path / "z").out
+
+
 def flip(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-3] ^= 1

@@ -22,19 +22,14 @@ def full_report(text: str = "plain", frames: int = 4) -> DemoReport:
     classes = [f"{number} {text}" for number in range(3)]
     weights = np.stack([np.roll(np.arange(20.0).reshape(4, 5) - 9, k, axis=0) for k in range(frames)])
     pictures = rng.random((2, 6, 6))
-    curve = {
-        "step": [0, 5, 10],
-        "seconds": [0.0, 0.5, 1.0],
-        "train_loss": [2.3, 2.0, 1.0],
-        "val_score": [None, 0.2, 0.4],
-    }
+    curve = ([0, 5, 10], [0.0, 0.5, 1.0], [2.3, 2.0, 1.0], [None, 0.2, 0.4])
     return DemoReport(
         title=f"title {text}",
         rows=[ModelRow(models[0], 0.1, 0.05, 100, 3.0, 0.9, 0.8), ModelRow(models[1], 0.5, 0.5, 2000, 3.0, 2e-7, 0.0)],
         tested=200,
         classes=classes,
         digits=DigitGallery(pictures, 1 - pictures, [f"a {text}", f"b {text}"], [30.0, 31.5], mean_psnr=30.75),
-        curves=[Curve.of(model, curve) for model in models],
+        curves=[Curve(model, *curve) for model in models],
         confusions={model: confusion_matrix([0, 1, 2, 2], [0, 1, 2, 0], 3) for model in models},
         patterns=[pattern(f"signs {text}"), pattern(f"no signs {text}")],
         orbit=Orbit(

@@ -59,7 +59,7 @@ def test_models_are_listed_once_in_order() -> None:
     report = DemoReport(
         "r",
         rows=[ModelRow("b"), ModelRow("a")],
-        curves=[Curve.of("a", {}), Curve.of("c", {})],
+        curves=[Curve("a", [], [], [], []), Curve("c", [], [], [], [])],
         confusions={"d": np.eye(2)},
     )
     assert report.models == ("b", "a", "c", "d")

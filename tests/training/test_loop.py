@@ -188,6 +188,7 @@ def test_impossible_data_is_refused_before_any_work(lab, tmp_path: Path) -> None
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),
         ({"warmup": 1.5}, "warmup is 1.5: expected a share from 0 to 1"),
         ({"clip": 0.0}, "clip is 0.0"),
+        ({"seed": 2**63}, "seed is 9223372036854775808: expected a number of 64 bits"),
         ({"evaluate_every": 0}, "evaluate_every is 0"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from weightspace.errors import FormatError, TrainingError
 from weightspace.training import read_record
 from weightspace.training.checkpoint import Checkpoints
 from weightspace.training.step import Learner
@@ -138,3 +139,16 @@ def test_a_finished_run_answers_from_its_folder(lab, tmp_path: Path, monkeypatch
     again = lab.run(tmp_path, lab.model(seed=5))
     assert lab.same(first, again)
     assert again[0] == first[0] == read_record(tmp_path)
+
+
+def test_a_finished_run_without_checkpoints_is_not_written_over(lab, tmp_path: Path) -> None:
+    lab.run(tmp_path)
+    record = (tmp_path / "record.json").read_bytes()
+    for path in Checkpoints(tmp_path / "checkpoints").paths():
+        path.unlink()
+    with pytest.raises(FormatError, match=r"cannot be read as a checkpoint .* Delete .* and train again"):
+        lab.run(tmp_path)
+    lab.settings = replace(lab.settings, seed=1)
+    with pytest.raises(TrainingError, match="settings.seed is 0 there and 1 here"):
+        lab.run(tmp_path)
+    assert (tmp_path / "record.json").read_bytes() == record

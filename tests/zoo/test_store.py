@@ -118,7 +118,7 @@ def test_a_lost_manifest_is_written_again_for_its_own_shards_alone(small_zoo: Sm
 
 def test_a_damaged_manifest_stops_the_writer(small_zoo: SmallZoo) -> None:
     (small_zoo.path / "zoo.json").write_text("{")
-    with pytest.raises(FormatError, match=r"cannot read .*zoo.json: not JSON"):
+    with pytest.raises(FormatError, match=r"cannot read .*zoo.json: not JSON .* keeps its shards\.$"):
         ZooWriter(small_zoo.path, small_zoo.manifest)
 
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
 
 import weightspace
-from weightspace.errors import WeightspaceError
+from weightspace.errors import WeightspaceError, unknown
 
 __all__ = ["application", "main"]
 
+# Each verb is the function of that name in the file of that name.
+_VERBS = {
+    "demo": "From real images to a trained metanetwork and a report.",
+    "train": "Train one model on a zoo.",
+    "report": "Write the page of a finished run again.",
+}
+_ZOO_VERBS = {
+    "make": "Fit one network per image into a zoo.",
+    "info": "Say what a zoo holds.",
+    "check": "Read every shard and compare its checksum.",
+}
 # What the operating system refuses because of the machine and not because of a bug. Files that a verb writes have
 # errors of their own by then; what is left are those that it reads, temporary folders and the terminal.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -28,15 +40,11 @@ def application() -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    app.command(
-        "weightspace.cli.demo:demo", name="demo", help="From real images to a trained metanetwork and a report."
-    )
-    app.command("weightspace.cli.train:train", name="train", help="Train one model on a zoo.")
-    app.command("weightspace.cli.report:report", name="report", help="Write the page of a finished run again.")
     zoo = App(name="zoo", help="Folders of trained networks: make them, look at them, check them.")
-    zoo.command("weightspace.cli.zoo.make:make", name="make", help="Fit one network per image into a zoo.")
-    zoo.command("weightspace.cli.zoo.info:info", name="info", help="Say what a zoo holds.")
-    zoo.command("weightspace.cli.zoo.check:check", name="check", help="Read every shard and compare its checksum.")
+    for name, text in _VERBS.items():
+        app.command(f"weightspace.cli.{name}:{name}", name=name, help=text)
+    for name, text in _ZOO_VERBS.items():
+        zoo.command(f"weightspace.cli.zoo.{name}:{name}", name=name, help=text)
     app.command(zoo)
     return app
 
@@ -54,12 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["zoo", "info", "no/such/folder"])
         2
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = application()(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False)
+        _check_verb(words)
+        code = application()(words, exit_on_error=False)
+        sys.stdout.flush()
     except CycloptsError:
         return 2  # the library has said what is wrong
     except WeightspaceError as error:
         return _complain(str(error))
+    except BrokenPipeError:
+        # Who reads the output has enough of it. What is still in the buffer must go somewhere as Python closes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in _MACHINE:
             raise
@@ -70,6 +85,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     return int(code or 0)
+
+
+def _check_verb(words: Sequence[str]) -> None:
+    """Refuses a verb that does not exist; the library would import all of them first, which takes seconds."""
+    levels = {(): (*_VERBS, "zoo"), ("zoo",): tuple(_ZOO_VERBS)}
+    for place, word in enumerate(words):
+        valid = levels.get(tuple(words[:place]))
+        if valid is None or word.startswith("-"):
+            return
+        if word not in valid:
+            raise unknown("verb", word, valid)
 
 
 def _complain(message: str) -> int:

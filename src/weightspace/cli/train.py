@@ -12,7 +12,7 @@ from weightspace.errors import DataError
 from weightspace.experiments.demo import build
 from weightspace.models import Invariant
 from weightspace.tasks import Classify
-from weightspace.training import Split, Splits, TrainSettings
+from weightspace.training import Splits, TrainSettings
 from weightspace.training import train as run
 from weightspace.zoo import Zoo, open_zoo
 
@@ -40,12 +40,7 @@ def train(
     settings = settings or TrainSettings()  # which asks for a number of steps or seconds
     opened = open_zoo(zoo)
     task = Classify(classes=_classes(opened, target), target=target)
-    data = Splits(
-        **{
-            name: Split(opened.features(rows), task.targets(opened, rows))
-            for name, rows in ((name, opened.split(name)) for name in ("train", "val", "test"))
-        }
-    )
+    data = Splits.of(opened, task)
     torch.manual_seed(settings.seed)
     built = build(model, opened, Invariant(task.classes))
     built.norm.fit(data.train.features)

@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from weightspace import models
 from weightspace.disk import write_atomic
-from weightspace.errors import FormatError, unknown
+from weightspace.errors import DataError, FormatError, unknown
 from weightspace.experiments.equivalent import change_under
 from weightspace.experiments.picture import orbit_walk, tied_entries
 from weightspace.experiments.record import DemoRecord, ModelResult, read_demo
 from weightspace.layers import permutation_spec
 from weightspace.spec import spec_of
 from weightspace.tasks import Classify
-from weightspace.training import Split, Splits, TrainSettings, train
+from weightspace.training import Splits, TrainSettings, train
 from weightspace.training.record import peak_memory
 from weightspace.weights import WeightFeatures, sample_element
 from weightspace.zoo import Images, Zoo, load_or_digits
@@ -31,7 +30,10 @@ from weightspace.zoo.generate.siren import siren
 
 __all__ = ["MODELS", "DemoSettings", "run_demo"]
 
-MODELS = {model.__name__: model for model in (models.FlatMLP, models.StatNN, models.NP, models.MonomialNFN)}
+DemoModel = models.FlatMLP | models.StatNN | models.HNP | models.MonomialNFN
+MODELS: dict[str, type[DemoModel]] = {
+    model.__name__: model for model in (models.FlatMLP, models.StatNN, models.NP, models.MonomialNFN)
+}
 SPLITS = ("train", "val", "test")
 
 Progress = Callable[[str, int, int, str], None]
@@ -46,20 +48,48 @@ class DemoSettings:
     """Folder of the run; each data set and initialisation gets a folder of its own in it."""
     data: str = "mnist"
     """Whose images: mnist, fashion-mnist, cifar10, cifar10-gs or digits."""
-    count: int = 3000
+    count: int = 8000
     """Networks to fit, one per image; a tenth each is kept for validation and for the test."""
     init: str = "independent"
-    """Where fitting starts: each network from its own random weights ("independent"), or all from the same ("shared")."""
+    """Where fitting starts: each network from random weights of its own ("independent"), or all alike ("shared")."""
+    omega: float = 15.0
+    """Frequency of the fitted networks' sines. The literature's is 30; lower ones are easier to read from weights."""
     fit_steps: int = 100
     """Optimisation steps per fitted network."""
-    seconds: float = 40.0
+    fit_rate: float = 6e-3
+    """Step size of these steps."""
+    seconds: float = 45.0
     """Training time per model, the same for all."""
+    learning_rate: float = 5e-3
+    """Largest learning rate, the same for all models."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay, the same for all models."""
+    dropout: float = 0.5
+    """Share of the head's hidden units that are dropped while training, the same for all models."""
     seed: int = 0
     """Seed of the models, of the order of their data, and of the symmetries they are tested with."""
     folder: Path | None = None
     """Where the original files of the data set lie, if you have them already."""
     offline: bool = False
     """Use no package registry; the images come from the folder, the cache, or scikit-learn's digits."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise DataError(f"count is {self.count}; expected at least one network.")
+        # These check themselves: now, and not when the images are there and the networks fitted.
+        self.siren, self.training, models.Invariant(outputs=1, dropout=self.dropout)
+
+    @property
+    def siren(self) -> SirenSettings:
+        """How the networks are fitted."""
+        return SirenSettings(omega=self.omega, steps=self.fit_steps, learning_rate=self.fit_rate, init=self.init)
+
+    @property
+    def training(self) -> TrainSettings:
+        """How every model is trained."""
+        return TrainSettings(
+            seconds=self.seconds, seed=self.seed, learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
 
     @property
     def home(self) -> Path:
@@ -132,11 +162,6 @@ class _Demo:
             self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - started
             write_atomic(self._times, json.dumps(self.stages).encode())
 
-    @property
-    def siren(self) -> SirenSettings:
-        """How the networks are fitted."""
-        return SirenSettings(steps=self.settings.fit_steps, init=self.settings.init)
-
     def fit(self, images: Images) -> Zoo:
         """The zoo: one network per image."""
         count, done = min(self.settings.count, len(images)), 0
@@ -146,27 +171,26 @@ class _Demo:
             done += networks
             self.progress("Fitting networks", done, count, "")
 
-        return make_siren_zoo(self.settings.home / "zoo", images, self.siren, count=count, progress=advance)
+        return make_siren_zoo(self.settings.home / "zoo", images, self.settings.siren, count=count, progress=advance)
 
     def result(self, name: str, zoo: Zoo) -> ModelResult:
         """Train one model and measure it before and after the symmetry."""
-        data = _splits(zoo)
         classes = int(zoo.column("label").max()) + 1
+        task = Classify(classes)
+        data = Splits.of(zoo, task)
         torch.manual_seed(self.settings.seed)
-        model = build(name, zoo, models.Invariant(classes)).to(torch.float32)
+        model = build(name, zoo, models.Invariant(classes, dropout=self.settings.dropout))
         model.norm.fit(data.train.features)
-        settings = TrainSettings(seconds=self.settings.seconds, seed=self.settings.seed, learning_rate=2e-3)
+        settings = self.settings.training
 
         def advance(step: int, steps: int, loss: float, score: float | None) -> None:
             known = "" if score is None else f", validation {score:.0%}"
             self.progress(f"Training {name}", step, steps, f"loss {loss:.2f}{known}")
 
-        key = _digest({**asdict(settings), "zoo": zoo.checksum})
+        key = _digest({**asdict(settings), "dropout": self.settings.dropout, "zoo": zoo.checksum})
         with self.stage(f"train {name}"):
             folder = self.settings.home / "runs" / f"{name}-seed{self.settings.seed}-{key}"
-            run = train(
-                model, Classify(classes), data, settings, out=folder, zoo_checksum=zoo.checksum, progress=advance
-            )
+            run = train(model, task, data, settings, out=folder, zoo_checksum=zoo.checksum, progress=advance)
         with self.stage("symmetry"):
             x, labels = data.test.features, data.test.target
             g = sample_element(zoo.spec, len(x), generator=torch.Generator().manual_seed(self.settings.seed))
@@ -203,36 +227,30 @@ class _Demo:
 
     def _pictures(self, images: Images, zoo: Zoo) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
         """Test images beside what their networks draw, and the walk of one network along its orbit."""
-        rows = zoo.split("test")[:16]
+        rows = zoo.split("test")[:15]
         height, width = images.train.shape[1:3]
 
         def draw(x: WeightFeatures) -> torch.Tensor:
-            return render(x, self.siren, height, width)
+            return render(x, self.settings.siren, height, width)
 
         walk, frames, moves = orbit_walk(zoo.features(rows[:1]), draw, frames=16, seed=self.settings.seed)
-        middle = next(param.name for param in zoo.spec.params if len(zoo.spec.shape(param.name)) == 2 and param.name[0] == "2")
+        largest = max(zoo.spec.params, key=lambda param: torch.Size(zoo.spec.shape(param.name)).numel()).name
         arrays = {
             "originals": images.train[zoo.column("image")[rows]],
             "rendered": draw(zoo.features(rows)).numpy(),
             "labels": zoo.column("label")[rows],
             "psnr": zoo.column("psnr")[rows],
-            "orbit_weights": torch.cat([x[middle][..., 0] for x in walk]).numpy(),
+            "orbit_weights": torch.cat([x[largest][..., 0] for x in walk]).numpy(),
             "orbit_images": frames,
         }
         return arrays, tuple(moves)
 
 
-def build(name: str, zoo: Zoo, readout: models.Readout) -> nn.Module:
+def build(name: str, zoo: Zoo, readout: models.Readout) -> DemoModel:
     """A model of the demo by its name. Raises `UnknownNameError` for another."""
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     return MODELS[name].preset("demo", zoo.spec, readout)
-
-
-def _splits(zoo: Zoo) -> Splits:
-    labels = torch.as_tensor(zoo.column("label").copy()).long()
-    rows = {name: zoo.split(name) for name in SPLITS}
-    return Splits(**{name: Split(zoo.features(chosen), labels[chosen]) for name, chosen in rows.items()})
 
 
 def _digest(plain: Any) -> str:

@@ -1,4 +1,4 @@
-"""Groups: how units may be moved and scaled, and the diagrams of what commutes with that (floor 1, no networks here)."""
+"""Groups: how units may be moved and scaled, and the partitions behind what commutes with that (floor 1)."""
 
 from weightspace.groups.monomial import Monomial
 from weightspace.groups.partition import set_partitions

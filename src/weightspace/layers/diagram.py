@@ -51,7 +51,7 @@ class Block:
     outer: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: forward passes look halves up in dictionaries
 class Half:
     """One side of an equivariant map: a parameter with its legs in blocks, some carried, the others closed.
 

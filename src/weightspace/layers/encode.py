@@ -44,11 +44,12 @@ class FourierFeatures(nn.Module):
     def __init__(self, spec: NetworkSpec, channels: int, count: int, scale: float = 1.0) -> None:
         super().__init__()
         _refuse_scalars(spec, "Fourier features")
-        self.channels_out = 2 * count
+        self.spec, self.channels_out = spec, 2 * count
         self.register_buffer("frequencies", torch.randn(count, channels) * scale)
 
     def forward(self, x: WeightFeatures) -> WeightFeatures:
         """Encode."""
+        x.expect(self.spec)
         return x.map(self._encode)
 
     def _encode(self, x: Tensor) -> Tensor:
@@ -86,6 +87,7 @@ class PositionEncoding(nn.Module):
     def __init__(self, spec: NetworkSpec, axes: tuple[str, ...], bands: int = 3) -> None:
         super().__init__()
         _refuse_scalars(spec, "position encodings")
+        self.spec = spec
         self.channels_added = len(axes) * (2 * bands + 1)
         for number, param in enumerate(spec.params):
             columns = [self._columns(spec, param.name, axis, bands) for axis in axes]
@@ -106,6 +108,7 @@ class PositionEncoding(nn.Module):
 
     def forward(self, x: WeightFeatures) -> WeightFeatures:
         """Append the position channels."""
+        x.expect(self.spec)
         codes = [self.get_buffer(f"code{number}").to(x.dtype) for number in range(len(x.tensors))]
         pairs = zip(x.tensors, codes, strict=True)
         return WeightFeatures(x.spec, [torch.cat([t, c.expand(len(x), *c.shape[1:])], dim=-1) for t, c in pairs])

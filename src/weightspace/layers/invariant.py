@@ -90,10 +90,11 @@ class Canonical(nn.Module):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        self.spec_out = permutation_spec(spec)
+        self.spec, self.spec_out = spec, permutation_spec(spec)
         self.factors = [acting_factors(spec, param) for param in spec.params]
 
     def forward(self, x: WeightFeatures) -> WeightFeatures:
         """Divide the scalars out."""
+        x.expect(self.spec)
         pairs = zip(x.tensors, self.factors, strict=True)
         return WeightFeatures(self.spec_out, [canonical(tensor, factors) for tensor, factors in pairs])

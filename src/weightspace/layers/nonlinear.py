@@ -75,10 +75,11 @@ class Pointwise(nn.Module):
                     f"{name} does not suit parameter {param.name!r}, whose entries "
                     f"{' and '.join(verbs[f] for f in sorted(blocked))}; take {remedy}."
                 )
-        self.name = name
+        self.spec, self.name = spec, name
 
     def forward(self, x: WeightFeatures) -> WeightFeatures:
         """Apply the function."""
+        x.expect(self.spec)
         return x.map(POINTWISE[self.name].function)
 
     def extra_repr(self) -> str:
@@ -116,11 +117,13 @@ class Gate(nn.Module):
 
     def __init__(self, spec: NetworkSpec, channels: int) -> None:
         super().__init__()
+        self.spec = spec
         self.factors = [acting_factors(spec, param) for param in spec.params]
         self.gates = nn.ModuleList(nn.Linear(channels, channels) for _ in spec.params)
 
     def forward(self, x: WeightFeatures) -> WeightFeatures:
         """Apply the gate."""
+        x.expect(self.spec)
         rows = zip(x.tensors, self.gates, self.factors, strict=True)
         return WeightFeatures(x.spec, [t * 2 * torch.sigmoid(gate(canonical(t, f))) for t, gate, f in rows])
 

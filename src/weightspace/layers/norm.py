@@ -38,15 +38,17 @@ class ParameterScale(nn.Module):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
+        self.spec = spec
         self.register_buffer("rms", torch.ones(len(spec.params)))
 
     def fit(self, x: WeightFeatures) -> "ParameterScale":
         """Take the scales of the training networks. A parameter that is always zero keeps scale one.
 
         Raises:
-            ShapeError: no networks, or numbers that are not finite.
+            ShapeError: no networks, networks of another space, or numbers that are not finite.
         """
-        rms = torch.stack([tensor.double().square().mean().sqrt() for tensor in x.tensors])
+        x.expect(self.spec)
+        rms = torch.stack([tensor.double().square().mean().sqrt() for tensor in x.tensors]).to(self.rms)
         if not rms.isfinite().all():
             raise ShapeError(f"cannot take scales from {len(x)} networks: their root mean squares are {rms.tolist()}.")
         self.rms.copy_(torch.where(rms == 0, torch.ones_like(rms), rms))
@@ -54,6 +56,7 @@ class ParameterScale(nn.Module):
 
     def forward(self, x: WeightFeatures) -> WeightFeatures:
         """Divide by the scales."""
+        x.expect(self.spec)
         return WeightFeatures(x.spec, [t / s for t, s in zip(x.tensors, self.rms.to(x.dtype), strict=True)])
 
     def inverse(self, x: WeightFeatures) -> WeightFeatures:

@@ -38,6 +38,7 @@ class InvariantPool(nn.Module):
 
     def __init__(self, spec: NetworkSpec, channels: int) -> None:
         super().__init__()
+        self.spec = spec
         scaled = [param.name for param in spec.params if acting_factors(spec, param)]
         if scaled:
             raise SymmetryError(
@@ -50,5 +51,6 @@ class InvariantPool(nn.Module):
 
     def forward(self, x: WeightFeatures) -> Tensor:
         """Pool."""
+        x.expect(self.spec)
         pairs = zip(x.tensors, self.dims, strict=True)
         return torch.cat([(t.mean(dims) if dims else t).flatten(1) for t, dims in pairs], dim=1)

@@ -76,7 +76,7 @@ class MonomialNFN(nn.Module):
     @classmethod
     def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "MonomialNFN":
         """The model in a named size. Raises `UnknownNameError` for other names than `demo`."""
-        sizes: dict[str, dict[str, tuple[int, ...]]] = {"demo": {"stem": (32, 32), "trunk": (32, 32)}}
+        sizes: dict[str, dict[str, tuple[int, ...]]] = {"demo": {"stem": (8,), "trunk": (32,)}}
         if name not in sizes:
             raise unknown("preset of MonomialNFN", name, sizes)
         return cls(spec, readout, **sizes[name])

@@ -73,7 +73,7 @@ class HNP(nn.Module):
     @classmethod
     def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "HNP":
         """The model in a named size. Raises `UnknownNameError` for other names than `demo`."""
-        sizes = {"demo": {"channels": 32, "layers": 3, "fourier": 16}}
+        sizes = {"demo": {"channels": 32, "layers": 2, "fourier": 16}}
         if name not in sizes:
             raise unknown(f"preset of {cls.__name__}", name, sizes)
         return cls(spec, readout, **sizes[name])
@@ -111,9 +111,10 @@ class NP(HNP):
     """
 
     def _space(self, spec: NetworkSpec) -> NetworkSpec:
-        return spec.with_symmetry(PERMUTATION, axes=tuple(dict.fromkeys(place.axis for place in spec.places)))
+        places = (place.axis for place in spec.places)
+        return spec.with_symmetry(PERMUTATION, axes=tuple(dict.fromkeys((*(a.name for a in spec.free_axes), *places))))
 
     def _encoding(self, spec: NetworkSpec) -> PositionEncoding | None:
         fixed = [axis.name for axis in spec.axes if not axis.symmetry.is_free]
         ends = tuple(axis for axis in dict.fromkeys(place.axis for place in spec.places) if axis in fixed)
-        return PositionEncoding(self.space, ends)
+        return PositionEncoding(self.space, ends) if ends else None

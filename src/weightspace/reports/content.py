@@ -53,6 +53,13 @@ class ModelRow:
     logit_change: float | None = None
     answers_changed: float | None = None
 
+    @property
+    def measured(self) -> tuple[float, float] | None:
+        """Both accuracies, before and after; None unless both were measured."""
+        if self.accuracy is None or self.accuracy_after is None:
+            return None
+        return self.accuracy, self.accuracy_after
+
 
 @dataclass(frozen=True, eq=False)
 class DigitGallery:
@@ -128,33 +135,15 @@ class Curve:
 
     def __post_init__(self) -> None:
         # A frozen class can set its own fields only this way; None becomes NaN on the road.
-        object.__setattr__(self, "steps", np.asarray(self.steps, dtype=np.float64).reshape(-1))
-        object.__setattr__(self, "seconds", np.asarray(self.seconds, dtype=np.float64).reshape(-1))
-        object.__setattr__(self, "train_loss", np.asarray(self.train_loss, dtype=np.float64).reshape(-1))
-        object.__setattr__(self, "accuracy", np.asarray(self.accuracy, dtype=np.float64).reshape(-1))
-        lengths = [len(values) for values in (self.steps, self.seconds, self.train_loss, self.accuracy)]
+        columns = {name: getattr(self, name) for name in ("steps", "seconds", "train_loss", "accuracy")}
+        for name, values in columns.items():
+            object.__setattr__(self, name, np.asarray(values, dtype=np.float64).reshape(-1))
+        lengths = [len(values) for values in columns.values()]
         _require(
             len(set(lengths)) == 1,
             f"the curve of {self.model!r} has {lengths[0]} steps, {lengths[1]} seconds, {lengths[2]} losses and "
             f"{lengths[3]} accuracies; give arrays of one length, with NaN where nothing was measured",
         )
-
-    @classmethod
-    def of(cls, model: str, curves: Mapping[str, Numbers]) -> "Curve":
-        """The curve of a training record, by its keys ``step``, ``seconds``, ``train_loss`` and ``val_score``.
-
-        Args:
-            model: the name, as in :class:`ModelRow`.
-            curves: columns of the record; one that is absent counts as not measured.
-
-        Example:
-            >>> Curve.of("NP", {"step": [0, 5], "seconds": [0.0, 0.4], "train_loss": [2.3, 2.0]}).accuracy
-            array([nan, nan])
-        """
-        points = max((len(column) for column in curves.values()), default=0)
-        nothing = [None] * points
-        columns = (curves.get(key, nothing) for key in ("step", "seconds", "train_loss", "val_score"))
-        return cls(model, *columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,7 +316,7 @@ class DemoReport:
             "the table of models": bool(self.rows),
             "digits rendered from weights": self.digits is not None,
             "the walk along an orbit": self.orbit is not None,
-            "test accuracy before and after the symmetry": bool(_measured_pairs(self.rows)),
+            "test accuracy before and after the symmetry": any(row.measured for row in self.rows),
             "the layer's tied entries": bool(self.patterns),
             "learning curves": any(len(curve.steps) for curve in self.curves),
             "confusion matrices": bool(self.confusions),
@@ -335,10 +324,6 @@ class DemoReport:
             "settings and versions": bool(self.facts),
         }
         return tuple(name for name, present in parts.items() if not present)
-
-
-def _measured_pairs(rows: Sequence[ModelRow]) -> list[ModelRow]:
-    return [row for row in rows if row.accuracy is not None and row.accuracy_after is not None]
 
 
 def confusion_matrix(labels: Numbers, answers: Numbers, classes: int) -> np.ndarray:

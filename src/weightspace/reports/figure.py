@@ -248,8 +248,7 @@ def draw_accuracy(
         >>> "30.0" in draw_accuracy(rows, styles(["NP"]), name="change", chance=0.1, tested=200)
         True
     """
-    pairs = [(row.model, row.accuracy, row.accuracy_after) for row in rows]
-    measured = [(model, before, after) for model, before, after in pairs if before is not None and after is not None]
+    measured = [(row.model, *row.measured) for row in rows if row.measured]
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(4.9, 0.85 + 0.48 * len(measured))
         if chance is not None:

@@ -122,7 +122,7 @@ def _orbit_frames(orbit: Orbit) -> list[dict[str, str]]:
 
 
 def _change(report: DemoReport, chosen: dict[str, Style]) -> Markup | None:
-    if not any(row.accuracy is not None and row.accuracy_after is not None for row in report.rows):
+    if not any(row.measured for row in report.rows):
         return None
     classes = len(report.classes) or max((len(counts) for counts in report.confusions.values()), default=0)
     chance = 1 / classes if classes else None

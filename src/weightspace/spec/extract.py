@@ -12,10 +12,14 @@ from weightspace.spec.network import FIXED, PERMUTATION, Axis, Leg, NetworkSpec,
 __all__ = ["spec_of"]
 
 # Layers that pass every unit through unchanged or treat all units alike, linearly and without parameters.
-POOLINGS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+POOLINGS = (nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool3d)
 IDENTITIES = (nn.Identity, nn.Dropout)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 AFFINE = (nn.Linear, *CONVOLUTIONS)
+MAP_DIMENSIONS: dict[type[nn.Module], int] = {
+    **{kind: 1 + number for number, kind in enumerate(CONVOLUTIONS)},
+    **{kind: 1 + number // 2 for number, kind in enumerate(POOLINGS)},
+}
 
 
 def spec_of(module: nn.Module) -> NetworkSpec:
@@ -75,6 +79,7 @@ class _Chain:
     places: list[Place] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
     shape: _Shape | None = None
+    dimensions: int = 0
     weights: set[int] = field(default_factory=set)
 
     def read(self, name: str, layer: nn.Module) -> None:
@@ -83,8 +88,8 @@ class _Chain:
             return
         if type(layer) in AFFINE and isinstance(layer, AFFINE):  # subclasses may compute something else
             self._affine(name, layer)
-        elif isinstance(layer, POOLINGS):
-            self._needs_layer(name, layer)
+        elif type(layer) in POOLINGS:
+            self._pooling(name, layer)
         elif type(layer) is nn.Flatten:
             self._flatten(name, layer)
         else:
@@ -95,12 +100,10 @@ class _Chain:
         if not self.places:
             self._add_axis("input", in_units, FIXED)
             self.places.append(Place("input", "input"))
-        if id(layer.weight) in self.weights:
-            raise _refusal(name, layer, "its weight is used twice, and tied weights are not read yet")
-        self.weights.add(id(layer.weight))
+        self._own_weights(name, layer)
         source = self.places[-1]
         positions = self._positions(name, layer, in_units)
-        target = name or "output"
+        target = {"": "output", "input": "input.units"}.get(name, name)  # "input" names the network's own inputs
         self._add_axis(target, out_units, PERMUTATION)
         self.places.append(Place(target, target))
         kernel_axes = [self._add_axis(f"{target}.kernel{i}", size, FIXED) for i, size in enumerate(kernel)]
@@ -108,7 +111,16 @@ class _Chain:
         self._add_param(name, "weight", legs, source.name, target)
         if layer.bias is not None:
             self._add_param(name, "bias", (Leg(target),), None, target)
-        self.shape = _Shape.MAP if kernel else _Shape.VECTOR
+        self.shape, self.dimensions = _Shape.MAP if kernel else _Shape.VECTOR, len(kernel)
+
+    def _own_weights(self, name: str, layer: nn.Module) -> None:
+        """Refuse weights that another layer shares, or that are computed from other parameters at every call."""
+        if layer._parameters.get("weight") is None:
+            raise _refusal(name, layer, "its weight is computed from other parameters; remove that and read it again")
+        for role, tensor in layer.named_parameters(recurse=False):
+            if id(tensor) in self.weights:
+                raise _refusal(name, layer, f"its {role} is used twice, and tied weights are not read yet")
+            self.weights.add(id(tensor))
 
     def _positions(self, name: str, layer: nn.Module, in_units: int) -> list[str]:
         """The axis of positions that each unit of the layer before owns in this layer's inputs, if any."""
@@ -116,6 +128,8 @@ class _Chain:
         fits = self.shape in (None, taken) or (self.shape is _Shape.FLATTENED and taken is _Shape.VECTOR)
         if self.shape is not None and not fits:
             raise _refusal(name, layer, f"it takes {taken.value} but the layers before it give {self.shape.value}")
+        if isinstance(layer, CONVOLUTIONS) and self.shape is _Shape.MAP:
+            self._same_dimensions(name, layer)
         if isinstance(layer, CONVOLUTIONS) and layer.groups != 1:
             raise _refusal(name, layer, "grouped convolutions are not read yet")
         given = self.axis(self.places[-1].axis).size
@@ -123,6 +137,18 @@ class _Chain:
         if rest or (each != 1 and self.shape is not _Shape.FLATTENED):
             raise _refusal(name, layer, f"it takes {in_units} inputs where the layers before it give {given}")
         return [self._add_axis(f"{name}.position", each, FIXED)] if each > 1 else []
+
+    def _pooling(self, name: str, layer: nn.Module) -> None:
+        self._needs_layer(name, layer)
+        if self.shape is not _Shape.MAP and self.shape is not None:
+            raise _refusal(name, layer, f"it pools feature maps; on {self.shape.value} it would mix the units")
+        self._same_dimensions(name, layer)
+
+    def _same_dimensions(self, name: str, layer: nn.Module) -> None:
+        """Torch takes a batch of maps for a single map of one dimension more, and then mixes the units."""
+        takes = MAP_DIMENSIONS[type(layer)]
+        if takes != self.dimensions:
+            raise _refusal(name, layer, f"it takes maps of {takes} dimensions, not of {self.dimensions}")
 
     def _flatten(self, name: str, layer: nn.Flatten) -> None:
         if (layer.start_dim, layer.end_dim) != (1, -1):

@@ -189,8 +189,9 @@ class NetworkSpec:
         wires: which parameter joins which places.
 
     Raises:
-        SpecError: names that are not unique or do not exist, powers that do not fit the factors, nested legs without
-            their outer leg.
+        SpecError: names that are not unique, powers that do not fit the factors, axes nested in a circle, nested legs
+            without their outer leg.
+        UnknownNameError: an axis, parameter or place that does not exist.
 
     Example:
         >>> spec = NetworkSpec(
@@ -215,13 +216,26 @@ class NetworkSpec:
             if twice:
                 raise SpecError(f"{kind} name {twice[0]!r} is used twice; give each {kind} a name of its own.")
         for axis in self.axes:
-            if axis.within is not None:
-                self.axis(axis.within)
+            self._outermost(axis)
         object.__setattr__(self, "params", tuple(self._checked(param) for param in self.params))
         for place in self.places:
             self.axis(place.axis)
         for wire in self.wires:
             self.param(wire.param)
+            places = [place.name for place in self.places]
+            for end in (wire.source, wire.target):
+                if end is not None and end not in places:
+                    raise unknown(f"place of the wire {wire.param!r}", end, places)
+
+    def _outermost(self, axis: Axis) -> Axis:
+        """The axis that this one is nested in, at any depth. Raises where axes are nested in a circle."""
+        inside = [axis.name]
+        while axis.within is not None:
+            axis = self.axis(axis.within)
+            if axis.name in inside:
+                raise SpecError(f"axes {inside} are nested in each other; one of them must be the outermost.")
+            inside.append(axis.name)
+        return axis
 
     def _checked(self, param: ParamSpec) -> ParamSpec:
         """The parameter with sign powers reduced modulo two, after its legs were found to fit the axes."""

@@ -36,7 +36,7 @@ def train(
     data: Splits,
     settings: TrainSettings,
     *,
-    out: Path,
+    out: str | Path,
     zoo_checksum: str = "",
     about: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -79,6 +79,7 @@ def train(
         >>> record.test_score > 0.9, record.curves["step"][-1]
         (True, 40)
     """
+    out = Path(out)
     for split in (data.train, data.val):
         task.check(split.target)
     Order(len(data.train), settings.batch, settings.seed)

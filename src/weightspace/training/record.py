@@ -138,7 +138,8 @@ def claim(folder: Path, description: dict[str, Any], *, begun: bool) -> RunRecor
     Args:
         folder: made if need be.
         description: from `describe`.
-        begun: whether a checkpoint lies in the folder; until then its settings may still be changed.
+        begun: whether a checkpoint lies in the folder. Until then its settings may still be changed, unless a record
+            is there: a run that is over stays what it was, even where somebody has deleted its checkpoints.
 
     Raises:
         TrainingError: when the folder belongs to another run, naming the settings that differ, or when the run in
@@ -147,7 +148,7 @@ def claim(folder: Path, description: dict[str, Any], *, begun: bool) -> RunRecor
         FormatError: when its files are damaged.
     """
     path = folder / SETTINGS
-    if not begun:
+    if not begun and not (folder / RECORD).exists():
         write_json(path, description)
         return None
     try:

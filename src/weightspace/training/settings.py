@@ -47,7 +47,7 @@ class TrainSettings:
     evaluate_every: int | None = None
     """Steps between two validations, each of which writes a checkpoint; None means a twentieth of the run."""
     seed: int = 0
-    """Seeds the order of the data and dropout. The model is initialised by whoever built it."""
+    """A number of 64 bits; seeds the order of the data and dropout. The model is initialised by whoever built it."""
     device: str = "auto"
     """Where to train: cpu, cuda, or auto (cuda if there is one)."""
 
@@ -59,6 +59,7 @@ class TrainSettings:
         for name in ("seconds", "learning_rate", "clip"):
             _require(self, name, lambda value: value > 0 and math.isfinite(value), "a finite number above 0")
         _require(self, "weight_decay", lambda value: value >= 0 and math.isfinite(value), "a finite number, 0 or more")
+        _require(self, "seed", lambda value: -(2**63) <= value < 2**63, "a number of 64 bits")
         _require(self, "warmup", lambda value: 0 <= value <= 1, "a share from 0 to 1")
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES)

@@ -14,6 +14,7 @@ from weightspace.errors import DataError, TrainingError
 from weightspace.training.optim import adamw, set_rate
 from weightspace.training.seed import seed_for
 from weightspace.training.settings import TrainSettings
+from weightspace.zoo import Zoo
 
 __all__ = ["Evaluation", "Learner", "Split", "Splits", "Task"]
 
@@ -77,6 +78,16 @@ class Splits:
     train: Split
     val: Split
     test: Split
+
+    @classmethod
+    def of(cls, zoo: Zoo, task: Any) -> "Splits":
+        """The networks of a zoo in their splits, with the targets that the task reads off the zoo's table.
+
+        Raises:
+            DataError: a split is empty, or an entry of the table is no target of the task.
+        """
+        rows = {name: zoo.split(name) for name in ("train", "val", "test")}
+        return cls(**{name: Split(zoo.features(chosen), task.targets(zoo, chosen)) for name, chosen in rows.items()})
 
     def __post_init__(self) -> None:
         for name, size in self.sizes.items():

@@ -79,6 +79,9 @@ class WeightFeatures:
         if isinstance(key, str):
             return self.tensors[self._position(key)]
         if isinstance(key, int):
+            if not -len(self) <= key < len(self):
+                # An IndexError and nothing else: it is what ends a loop over the networks.
+                raise IndexError(f"network {key} of a batch of {len(self)}; expected {-len(self)} to {len(self) - 1}.")
             key = slice(key, key + 1) if key != -1 else slice(-1, None)
         return self.map(lambda tensor: tensor[key])
 
@@ -92,6 +95,14 @@ class WeightFeatures:
         if other.spec != self.spec:
             raise ShapeError("features of different specs cannot be added; bring both into one weight space first.")
         return WeightFeatures(self.spec, [a + b for a, b in zip(self.tensors, other.tensors, strict=True)])
+
+    def expect(self, spec: NetworkSpec) -> None:
+        """Raise `ShapeError` where these features lie in another space than the one a layer was made for."""
+        if self.spec != spec:
+            raise ShapeError(
+                f"features of a space of {self.spec.numel} parameters ({self.spec.digest[:8]}) given to a layer for a "
+                f"space of {spec.numel} ({spec.digest[:8]}); make the layer from the features' own spec."
+            )
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """Parameter names with their tensors, in the order of the spec."""
@@ -190,7 +201,7 @@ def _check_template(spec: NetworkSpec, template: nn.Module) -> None:
     for param in spec.params:
         shape = spec.shape(param.name)
         stored = tuple(state[param.view.key][param.view.index].shape) if param.view.key in state else None
-        if stored is None or _numel(stored) != _numel(shape):
+        if stored is None or not splits(stored, shape):
             raise ShapeError(
                 f"the template has {f'shape {stored}' if stored else 'nothing'} at {param.view.key!r}, the spec "
                 f"expects {shape}; give a module of the architecture that the spec was read from."
@@ -222,11 +233,27 @@ def unflatten(spec: NetworkSpec, rows: Tensor) -> WeightFeatures:
     return WeightFeatures(spec, [b.reshape(len(rows), *shape, 1) for b, shape in zip(blocks, shapes, strict=True)])
 
 
+def splits(stored: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether a stored tensor becomes a block by splitting its dimensions alone.
+
+    Example:
+        >>> splits((2, 12), (2, 3, 4)), splits((12, 2), (2, 3, 4))
+        (True, False)
+    """
+    rest = [size for size in shape if size != 1]
+    for size in stored:
+        while size > 1 and rest and size % rest[0] == 0:
+            size //= rest.pop(0)
+        if size != 1:
+            return False
+    return not rest
+
+
 def _numel(shape: Sequence[int]) -> int:
     return torch.Size(shape).numel()
 
 
-def _unwrap(x: WeightFeatures) -> tuple[list[Tensor], NetworkSpec]:
+def _unwrap(x: WeightFeatures) -> tuple[list[Any], NetworkSpec]:
     return list(x.tensors), x.spec
 
 

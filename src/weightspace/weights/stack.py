@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from weightspace.errors import ShapeError
 from weightspace.spec import NetworkSpec, ParamSpec
-from weightspace.weights.features import WeightFeatures
+from weightspace.weights.features import WeightFeatures, splits
 
 __all__ = ["features_of"]
 
@@ -20,7 +20,7 @@ def features_of(spec: NetworkSpec, networks: nn.Module | Sequence[nn.Module] | M
         networks: one module, several modules, or one state dict of stacked tensors `(batch, *shape)`.
 
     Raises:
-        ShapeError: a network of another architecture; the message names the parameter and both shapes.
+        ShapeError: no networks, or one of another architecture; the message names the parameter and both shapes.
 
     Example:
         >>> from weightspace.spec import spec_of
@@ -37,6 +37,8 @@ def features_of(spec: NetworkSpec, networks: nn.Module | Sequence[nn.Module] | M
         stacked = networks
     else:
         states = [network.state_dict() for network in networks]
+        if not states:
+            raise ShapeError("no networks; give at least one module, or a state dict of stacked tensors.")
         keys = {param.view.key for param in spec.params}
         stacked = {key: _stack(key, states) for key in keys}
     return WeightFeatures(spec, [_read(spec, param, stacked) for param in spec.params])
@@ -61,7 +63,7 @@ def _read(spec: NetworkSpec, param: ParamSpec, stacked: Mapping[str, Tensor]) ->
     if key not in stacked:
         raise ShapeError(f"the state dict has no parameter {key!r}; it has {sorted(stacked)}.")
     block = stacked[key][(slice(None), *param.view.index)]
-    if block[0].numel() != torch.Size(shape).numel():
+    if not splits(block.shape[1:], shape):
         raise ShapeError(
             f"parameter {key!r} has shape {tuple(block.shape[1:])} per network; the spec expects {shape}. "
             "Is this a network of another architecture? Read its own spec with spec_of."

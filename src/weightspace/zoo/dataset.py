@@ -15,8 +15,9 @@ from weightspace.errors import DataError, FormatError, unknown
 from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures, unflatten
 from weightspace.zoo.format import Manifest
+from weightspace.zoo.shard import Shard, committed, read_shard, verify
 from weightspace.zoo.split import SPLITS
-from weightspace.zoo.store import Problem, Shard, check, committed, read_manifest, read_shard, verify
+from weightspace.zoo.store import Problem, check, read_manifest
 
 __all__ = ["Rows", "Zoo", "open_zoo"]
 

@@ -29,7 +29,6 @@ from weightspace.spec import NetworkSpec
 __all__ = [
     "FORMAT",
     "MANIFEST_FILE",
-    "REMAKE",
     "SHARD_FOLDER",
     "VERSION",
     "Layout",
@@ -46,7 +45,7 @@ FORMAT = "weightspace-zoo"
 VERSION = 1
 MANIFEST_FILE = "zoo.json"
 SHARD_FOLDER = "shards"
-REMAKE = "Remedy: `weightspace zoo make` with the same settings fits just this shard again."
+_RESTORE = "Remedy: restore it, or remove it: `weightspace zoo make` with the settings of this zoo keeps its shards."
 
 _TENSOR = "weights"
 _METADATA = b"weightspace"
@@ -128,20 +127,20 @@ class Manifest:
         try:
             plain = json.loads(text)
         except ValueError as failure:
-            raise FormatError(f"not JSON ({failure})") from failure
+            raise FormatError(f"not JSON ({failure}). {_RESTORE}") from failure
         if not isinstance(plain, dict) or plain.get("format") != FORMAT:
-            raise FormatError(f'not the manifest of a zoo: it has no entry "format": "{FORMAT}"')
+            raise FormatError(f'not the manifest of a zoo: it has no entry "format": "{FORMAT}". {_RESTORE}')
         version = plain.get("version")
         if version != VERSION:
             raise FormatError(
                 f"zoo format {version!r}; this weightspace reads format {VERSION}. "
-                f"Remedy: upgrade weightspace, or make the zoo again with this one"
+                f"Remedy: upgrade weightspace, or make the zoo in another folder with this one."
             )
         try:
             parts = {name: plain[name] for name in ("recipe", "settings", "forward", "source", "count")}
             return Manifest(spec=NetworkSpec.from_json(json.dumps(plain["spec"])), **parts)
         except (KeyError, TypeError, ValueError, SpecError) as failure:
-            raise FormatError(f"entry missing or damaged: {failure}") from failure
+            raise FormatError(f"entry missing or damaged: {failure}. {_RESTORE}") from failure
 
     def differences(self, other: "Manifest") -> dict[str, tuple[Any, Any]]:
         """Each entry of the identity that differs: ``{"settings.omega": (here, there)}``."""

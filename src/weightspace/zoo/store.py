@@ -1,8 +1,6 @@
 """Writing a zoo so that what was good stays readable: each shard appears whole or not at all."""
 
 import contextlib
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,32 +8,13 @@ import pyarrow as pa
 import torch
 
 from weightspace.disk import LEFTOVER, staged, sweep, write_atomic, writing
-from weightspace.errors import DataError, FormatError, ShapeError
+from weightspace.errors import FormatError, ShapeError
 from weightspace.weights import WeightFeatures, flatten
-from weightspace.zoo.format import (
-    MANIFEST_FILE,
-    REMAKE,
-    SHARD_FOLDER,
-    Layout,
-    Manifest,
-    ShardRecord,
-    decode_table,
-    encode_table,
-    encode_weights,
-    read_layout,
-)
+from weightspace.zoo.format import MANIFEST_FILE, SHARD_FOLDER, Manifest, encode_table, encode_weights
+from weightspace.zoo.shard import REMOVE, committed, read_shard, shard_files, verify
 from weightspace.zoo.split import SPLITS
 
-__all__ = [
-    "Problem",
-    "Shard",
-    "ZooWriter",
-    "check",
-    "committed",
-    "read_manifest",
-    "read_shard",
-    "verify",
-]
+__all__ = ["Problem", "ZooWriter", "check", "read_manifest"]
 
 
 @dataclass(frozen=True)
@@ -52,17 +31,6 @@ class Problem:
 
     def __str__(self) -> str:
         return self.text
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One committed shard: its weights' file and layout, its table, and what the table records."""
-
-    number: int
-    path: Path
-    layout: Layout
-    table: pa.Table
-    record: ShardRecord
 
 
 class ZooWriter:
@@ -137,7 +105,7 @@ class ZooWriter:
         _check_features(self.manifest, features)
         _check_table(table, len(features))
         weights = encode_weights(flatten(features))
-        weights_path, table_path = _paths(self.path, shard)
+        weights_path, table_path = shard_files(self.path, shard)
         content = encode_table(table, weights, self.manifest)
         with staged(weights_path, weights) as move_weights, staged(table_path, content) as move_table:
             # Never a table beside weights that it does not describe: an old shard is withdrawn first.
@@ -167,10 +135,7 @@ def check(path: str | Path) -> list[Problem]:
             continue
         for network in shard.table["number"].to_pylist():
             if seen.setdefault(network, number) != number:
-                text = (
-                    f"shard {number} of {root} repeats network {network} of shard {seen[network]}. "
-                    f"Remedy: remove its two files; `weightspace zoo make` with the same settings fits it again."
-                )
+                text = f"shard {number} of {root} repeats network {network} of shard {seen[network]}. {REMOVE}"
                 problems.append(Problem(number, text))
                 break
     return problems
@@ -194,83 +159,10 @@ def read_manifest(path: str | Path) -> Manifest:
         )
     try:
         return Manifest.from_json(file.read_bytes())
-    except (FormatError, OSError) as failure:
-        raise FormatError(
-            f"cannot read {file}: {failure}. Remedy: restore it, or remove it and run `weightspace zoo make` with the "
-            f"settings of this zoo: its shards are kept."
-        ) from failure
-
-
-def committed(path: Path) -> list[int]:
-    """Numbers of the shards that were committed, in order.
-
-    Raises:
-        DataError: the folder may not be listed.
-    """
-    folder = path / SHARD_FOLDER
-    try:
-        files = [Path(name) for name in os.listdir(folder)]
-    except FileNotFoundError:
-        return []
     except OSError as failure:
-        raise DataError(
-            f"cannot list {folder}: {failure.strerror}. Remedy: check that it is a folder that you may read."
-        ) from failure
-    return sorted(int(file.stem) for file in files if file.suffix == ".parquet" and file.stem.isdigit())
-
-
-def read_shard(path: Path, number: int, manifest: Manifest) -> Shard:
-    """A shard's table, and where its weights lie, without reading them.
-
-    Raises:
-        FormatError: a file missing, cut short or damaged, or of another zoo.
-    """
-    weights_path, table_path = _paths(path, number)
-    file = table_path
-    try:
-        table, record = decode_table(table_path.read_bytes())
-        file = weights_path
-        layout = read_layout(weights_path)
-        size = weights_path.stat().st_size
-    except (FormatError, OSError) as failure:
-        raise FormatError(f"shard {number} is damaged: {file}: {failure}. {REMAKE}") from failure
-    if record.manifest != manifest.digest:
-        raise FormatError(
-            f"shard {number} ({table_path}) was written for a zoo with another manifest. "
-            f"Remedy: remove its two files; `weightspace zoo make` with the same settings fits it again."
-        )
-    found = (size, layout.networks, layout.parameters)
-    expected = (record.size, table.num_rows, manifest.spec.numel)
-    if found != expected:
-        raise FormatError(
-            f"shard {number} is damaged: {weights_path} has (bytes, networks, parameters) {found}; "
-            f"expected {expected}. {REMAKE}"
-        )
-    return Shard(number, weights_path, layout, table, record)
-
-
-def verify(shard: Shard) -> None:
-    """Reads all weights of a shard and compares their digest with the recorded one.
-
-    Raises:
-        FormatError: they differ, or cannot be read.
-    """
-    try:
-        with shard.path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as failure:
-        raise FormatError(f"shard {shard.number} cannot be read: {shard.path}: {failure}. {REMAKE}") from failure
-    if found != shard.record.sha256:
-        raise FormatError(
-            f"shard {shard.number} is damaged: {shard.path} has sha256 {found[:16]}...; "
-            f"expected {shard.record.sha256[:16]}.... {REMAKE}"
-        )
-
-
-def _paths(path: Path, number: int) -> tuple[Path, Path]:
-    """The files of a shard: weights, table."""
-    stem = path / SHARD_FOLDER / f"{number:05d}"
-    return stem.with_suffix(".safetensors"), stem.with_suffix(".parquet")
+        raise FormatError(f"cannot read {file}: {failure.strerror}. Remedy: make it readable for you.") from failure
+    except FormatError as failure:
+        raise FormatError(f"cannot read {file}: {failure}") from failure
 
 
 def _existing(path: Path, manifest: Manifest) -> Manifest | None:

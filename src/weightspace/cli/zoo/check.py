@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from weightspace.cli.zoo.info import size
 from weightspace.zoo import check as problems_of
 from weightspace.zoo import open_zoo
 
@@ -22,5 +23,5 @@ def check(path: Path, /) -> int:
         sound = len(open_zoo(path, skip_damaged=True))
         print(f"Problems: {len(problems)}. Readable: {sound:,} networks.", file=sys.stderr)
         return 1
-    print(f"{len(open_zoo(path)):,} networks, all sound.")
+    print(f"{size(open_zoo(path))} networks, all sound.")
     return 0

@@ -12,7 +12,7 @@ from rich.text import Text
 from weightspace.zoo import Zoo, open_zoo
 from weightspace.zoo.split import SPLITS
 
-__all__ = ["info"]
+__all__ = ["fit", "info", "size"]
 
 
 def info(path: Path, /) -> None:
@@ -28,10 +28,25 @@ def info(path: Path, /) -> None:
     Console().print(lines)
 
 
+def size(zoo: Zoo) -> str:
+    """How many networks there are, and how many there are to be."""
+    planned = zoo.manifest.count
+    return f"{len(zoo):,} of {planned:,} planned" if planned and planned > len(zoo) else f"{len(zoo):,}"
+
+
+def fit(zoo: Zoo) -> str:
+    """How well the networks fit their images; those that diverged are counted apart."""
+    psnr = zoo.column("psnr")
+    good = psnr[~np.isnan(psnr)]
+    told = [f"{good.mean():.1f} dB on average, {good.min():.1f} dB at worst"] if len(good) else []
+    if len(good) < len(psnr):
+        told.append(f"{len(psnr) - len(good):,} diverged")
+    return ", ".join(told)
+
+
 def _facts(zoo: Zoo) -> Iterator[tuple[str, str]]:
     manifest = zoo.manifest
-    planned = f" of {manifest.count:,} planned" if manifest.count and manifest.count != len(zoo) else ""
-    yield "networks", f"{len(zoo):,}{planned}, by the recipe {manifest.recipe}"
+    yield "networks", f"{size(zoo)}, by the recipe {manifest.recipe}"
     yield "parameters", f"{zoo.spec.numel:,} each"
     yield "free units", ", ".join(f"{axis.size} x {axis.symmetry}" for axis in zoo.spec.free_axes) or "none"
     yield "splits", ", ".join(f"{name} {len(zoo.split(name)):,}" for name in SPLITS)
@@ -39,8 +54,7 @@ def _facts(zoo: Zoo) -> Iterator[tuple[str, str]]:
         labels, counts = np.unique(zoo.column("label"), return_counts=True)
         yield "labels", ", ".join(f"{label}: {count}" for label, count in zip(labels, counts, strict=True))
     if "psnr" in zoo.table.column_names and len(zoo):
-        psnr = zoo.column("psnr")
-        yield "PSNR", f"{np.mean(psnr):.1f} dB on average, {np.min(psnr):.1f} dB at worst"
+        yield "PSNR", fit(zoo)
     for name, entries in (("source", manifest.source), ("settings", manifest.settings), ("forward", manifest.forward)):
         if entries:
             yield name, _listed(entries)

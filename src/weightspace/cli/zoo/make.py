@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from weightspace.cli.bar import bars
+from weightspace.cli.zoo.info import fit, size
 from weightspace.zoo import load_images
 from weightspace.zoo.generate import SirenSettings, make_siren_zoo
 
@@ -42,5 +43,4 @@ def make(
             report(f"Fitting {images.name}", done, count, "")
 
         zoo = make_siren_zoo(out, images, settings, count=count, seed=settings.seed, progress=advance)
-    psnr = zoo.column("psnr")
-    print(f"{out}: {len(zoo):,} networks of {zoo.spec.numel:,} parameters, {psnr.mean():.1f} dB on average.")
+    print(f"{out}: {size(zoo)} networks of {zoo.spec.numel:,} parameters, {fit(zoo)}.")

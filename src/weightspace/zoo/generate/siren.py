@@ -1,63 +1,34 @@
 r"""SIRENs fitted to images, many side by side: one network per image, the image read back from its weights.
 
-A SIREN maps a pixel's coordinates to its colour through layers :math:`h_l = \sin z_l`,
-:math:`z_l = \omega (W_l h_{l-1} + b_l)`, and a linear output :math:`y = W h_L + b`. All of them are tiny, so a loop
-that fits one after the other mostly waits for the interpreter. Here the gradient is written out by hand over a chunk
-of networks, with three observations that make it cheap:
+All of them are tiny, so a loop that fits one after the other mostly waits for the interpreter. Here the gradient is
+written out by hand over a chunk of networks (:mod:`weightspace.zoo.generate.chunk`), and each chunk belongs to one
+thread: no thread ever waits for another inside a step.
 
-* Coordinates form a grid, and the first layer is linear in them. With :math:`\alpha` from the row and :math:`\beta`
-  from the column, :math:`\sin(\alpha + \beta) = \sin\alpha\cos\beta + \cos\alpha\sin\beta`: sines of
-  ``height + width`` numbers per unit instead of ``height * width``, and the cosine of the gradient comes with them.
-* Derivatives need nothing but the kept cosines: :math:`\partial h_l / \partial z_l = \cos z_l`, and :math:`\omega`
-  is moved onto the small matrices.
-* Each chunk belongs to one thread and stays in its cache; no thread ever waits for another inside a step.
-
-Every random draw is keyed by the seed and the network's number, so neither chunks nor threads change a network.
+Every random draw is keyed by the seed and the network's number, so neither chunks nor threads change where a network
+starts.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from weightspace.errors import DataError, ShapeError, TrainingError, unknown
-from weightspace.spec import Sine, spec_of
-from weightspace.weights import WeightFeatures, features_of
-from weightspace.zoo.dataset import Zoo, open_zoo
-from weightspace.zoo.format import Manifest
-from weightspace.zoo.sources import Images
-from weightspace.zoo.split import assign
-from weightspace.zoo.store import ZooWriter
+from weightspace.spec import Sine
+from weightspace.weights import WeightFeatures
+from weightspace.zoo.generate.chunk import Chunk, Shapes, blocks, grid
 
-__all__ = [
-    "SHARD",
-    "SirenSettings",
-    "fit_sirens",
-    "forward_pass",
-    "initial_state",
-    "learning_rate",
-    "make_siren_zoo",
-    "render",
-    "siren",
-]
-
-SHARD = 256
-"""Networks per shard: what an interrupted run loses at most."""
+__all__ = ["SirenSettings", "fit_sirens", "forward_pass", "initial_state", "learning_rate", "render", "siren"]
 
 _INITS = ("independent", "shared")
-_MOMENTS = (0.9, 0.999)
-_EPSILON = 1e-8
 _FINAL_RATE = 0.1
 
 State = dict[str, Tensor]
@@ -73,7 +44,7 @@ class SirenSettings:
         steps: Adam steps per network, each on all pixels.
         learning_rate: step size of Adam at the start; it falls along a cosine to a tenth.
         init: "independent" draws each network by its number; "shared" starts all of them as network 0.
-        seed: key of the initial weights, not negative.
+        seed: key of the initial weights, from 0 to 2^63 - 1.
         chunk: networks that one thread fits side by side; a matter of speed alone.
 
     Raises:
@@ -96,14 +67,15 @@ class SirenSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "chunk", "omega", "learning_rate"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise TrainingError(f"{name} is {value}; expected a number above 0.")
+            # Up to what single precision holds; a comparison with nan is false.
+            if not 0 < value < 1e38:
+                raise TrainingError(f"{name} is {value}; expected a number above 0 and below 1e38.")
         if not self.hidden or min(self.hidden) < 1:
             raise TrainingError(
                 f"hidden is {self.hidden}; expected one number of units per hidden layer, each above 0."
             )
-        if self.seed < 0:
-            raise TrainingError(f"seed is {self.seed}; expected 0 or more.")
+        if not 0 <= self.seed < 2**63:
+            raise TrainingError(f"seed is {self.seed}; expected 0 to 2^63 - 1.")
         if self.init not in _INITS:
             raise unknown("initialisation", self.init, _INITS)
 
@@ -188,7 +160,7 @@ def initial_state(settings: SirenSettings, numbers: Tensor, channels: int = 1) -
     keys = [0] * len(numbers) if settings.init == "shared" else numbers.tolist()
     draws = [torch.rand(sum(map(len, bounds)), generator=_stream(settings.seed, key)) for key in keys]
     flat = (2 * torch.stack(draws) - 1) * torch.cat(bounds)
-    return dict(zip(shapes, _blocks(flat, shapes), strict=True))
+    return dict(zip(shapes, blocks(flat, shapes), strict=True))
 
 
 def fit_sirens(
@@ -232,13 +204,13 @@ def fit_sirens(
     _check_numbers(numbers, len(images))
     channels = images.shape[3] if images.ndim == 4 else 1
     planes = images.detach().reshape(*images.shape[:3], channels).permute(0, 3, 1, 2).contiguous()
-    start = initial_state(settings, numbers, channels)
+    shapes, start = _shapes(settings, channels), initial_state(settings, numbers, channels)
     flat = torch.cat([block.flatten(1) for block in start.values()], 1).to(images.dtype)
     stop, fitted = Event(), []
     with _one_thread_per_operation() as threads, ThreadPoolExecutor(threads) as pool:
         try:
             chunks = zip(flat.split(settings.chunk), planes.split(settings.chunk), strict=True)
-            for weights, psnr in pool.map(partial(_fit_chunk, settings, stop), *zip(*chunks, strict=True)):
+            for weights, psnr in pool.map(partial(_fit_chunk, settings, shapes, stop), *zip(*chunks, strict=True)):
                 fitted.append((weights, psnr))
                 if progress is not None:
                     progress(len(psnr))
@@ -246,8 +218,7 @@ def fit_sirens(
             # An interrupt leaves no thread working on what nobody waits for.
             stop.set()
     weights, psnr = (torch.cat(parts) for parts in zip(*fitted, strict=True))
-    shapes = _shapes(settings, channels)
-    return dict(zip(shapes, _blocks(weights, shapes), strict=True)), psnr
+    return dict(zip(shapes, blocks(weights, shapes), strict=True)), psnr
 
 
 def render(networks: Mapping[str, Tensor] | WeightFeatures, settings: SirenSettings, height: int, width: int) -> Tensor:
@@ -265,205 +236,30 @@ def render(networks: Mapping[str, Tensor] | WeightFeatures, settings: SirenSetti
     Returns:
         Colours, clamped to [0, 1].
 
+    Raises:
+        ShapeError: networks of another architecture.
+
     Example:
         >>> state = initial_state(SirenSettings(), torch.arange(5))
         >>> render(state, SirenSettings(), 28, 20).shape
         torch.Size([5, 28, 20])
     """
-    state = networks.to_state() if isinstance(networks, WeightFeatures) else networks
-    tensors = [tensor.detach() for tensor in state.values()]
-    grid = _grid(height, width, tensors[0])
+    weights, biases = _stacks(networks.to_state() if isinstance(networks, WeightFeatures) else networks)
+    points = grid(height, width, weights[0].dtype)
     # A few networks at a time: the values of all units at all pixels of a whole zoo would not fit into memory.
-    images = [_colours(parts, settings.omega, grid) for parts in zip(*(t.split(64) for t in tensors), strict=True)]
+    images = [
+        _colours([weight[part] for weight in weights], [bias[part] for bias in biases], settings.omega, points)
+        for part in torch.arange(len(weights[0])).split(64)
+    ]
     planes = torch.cat(images).reshape(-1, height, width, images[0].shape[2])
     return planes[..., 0] if planes.shape[3] == 1 else planes
 
 
-def make_siren_zoo(
-    path: str | Path,
-    images: Images,
-    settings: SirenSettings,
-    *,
-    count: int,
-    seed: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> Zoo:
-    """A zoo of SIRENs on disk, one per image of a data set; a second call goes on where the first one stopped.
-
-    Network ``i`` is fitted to the ``i``-th image of a seeded permutation of the training images, so a zoo that is
-    asked for more networks later keeps those it has. Splits belong to images.
-
-    Args:
-        path: the zoo's folder.
-        images: the data set.
-        settings: how each network is fitted.
-        count: networks wanted, at most one per image.
-        seed: key of the choice of images and of their splits.
-        progress: called with the number of networks that are newly there, those found on disk included.
-
-    Raises:
-        DataError: more networks than images.
-        StorageError: the folder cannot be written.
-        FormatError: a zoo with other settings in the folder.
-
-    Example:
-        >>> import tempfile
-        >>> from weightspace.zoo import load_images
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     zoo = make_siren_zoo(folder, load_images("digits"), SirenSettings((8,), steps=5), count=12)
-        ...     len(zoo), zoo.table.column_names
-        (12, ['number', 'image', 'label', 'split', 'psnr', 'diverged', 'seed'])
-    """
-    if not 0 < count <= len(images):
-        raise DataError(
-            f"count is {count}; {images.name} has {len(images)} images: ask for 1 to {len(images)} networks."
-        )
-    channels = 1 if images.train.ndim == 3 else images.train.shape[3]
-    manifest = Manifest(
-        spec=spec_of(siren(settings, channels)),
-        recipe="siren",
-        settings={key: value for key, value in asdict(settings).items() if key != "chunk"} | {"image_seed": seed},
-        forward=forward_pass(settings) | {"height": images.train.shape[1], "width": images.train.shape[2]},
-        source={"name": images.name, "checksum": images.checksum},
-        count=count,
-    )
-    chosen = np.random.default_rng(seed).permutation(len(images))[:count]
-    writer = ZooWriter(path, manifest)
-    for shard, first in enumerate(range(0, count, SHARD)):
-        ids = chosen[first : first + SHARD]
-        if writer.rows.get(shard, 0) < len(ids):
-            writer.write(shard, *_fit_shard(images, ids, first, settings, seed, progress, manifest))
-        elif progress is not None:
-            progress(len(ids))
-    return open_zoo(path)
-
-
-def _fit_shard(
-    images: Images,
-    ids: np.ndarray,
-    first: int,
-    settings: SirenSettings,
-    seed: int,
-    progress: Callable[[int], None] | None,
-    manifest: Manifest,
-) -> tuple[WeightFeatures, pa.Table]:
-    """The networks of one shard and their rows."""
-    numbers = torch.arange(first, first + len(ids))
-    targets = torch.from_numpy(images.train[ids]).float() / 255
-    state, psnr = fit_sirens(targets, numbers, settings, progress=progress)
-    table = pa.table(
-        {
-            "number": numbers.numpy(),
-            "image": ids.astype(np.int64),
-            "label": images.labels[ids].astype(np.int64),
-            "split": pa.array(assign(ids, seed=seed).tolist(), pa.string()),
-            "psnr": psnr.numpy(),
-            "diverged": psnr.isnan().numpy(),
-            "seed": np.full(len(ids), settings.seed, np.int64),
-        }
-    )
-    return features_of(manifest.spec, state), table
-
-
-class _Chunk:
-    """A few networks that one thread fits, with every buffer and view that a step needs.
-
-    Parameters, gradients and Adam's moments are one matrix ``(network, parameter)`` each, so that the optimiser is
-    seven operations; the layers see views of them. Nothing is allocated in a step but small matrices.
-    """
-
-    def __init__(self, flat: Tensor, targets: Tensor, settings: SirenSettings) -> None:
-        networks, channels, height, width = targets.shape
-        shapes = _shapes(settings, channels)
-        self.omega, self.targets = settings.omega, targets.flatten(2)
-        self.parameters = flat.clone()
-        self.scaled, self.gradient, self.mean, self.square, self.scale = (torch.zeros_like(flat) for _ in range(5))
-        inner = flat.shape[1] - channels * (settings.hidden[-1] + 1)
-        # Inside a sine only omega * W and omega * b occur: scaling parameters and gradients as blocks does them all.
-        self.factors = torch.ones_like(flat[0]).index_fill_(0, torch.arange(inner), settings.omega)
-        self.weights, self.biases = _layers(self.scaled, shapes)
-        self.weight_gradients, self.bias_gradients = _layers(self.gradient, shapes)
-        self._allocate(settings.hidden, height, width)
-
-    def _allocate(self, hidden: Sequence[int], height: int, width: int) -> None:
-        """Room for the values at all units and pixels, and for the first layer's rows and columns."""
-        like, networks = self.parameters, len(self.parameters)
-        sizes = [(networks, units, height * width) for units in hidden]
-        self.sines, self.cosines = ([like.new_empty(size) for size in sizes] for _ in range(2))
-        widest = like.new_empty(networks, max(hidden), height * width)
-        self.above = [widest[:, :units] for units in hidden]
-        grid = _grid(height, width, like)
-        self.rows, self.columns = grid[::width, 0], grid[:width, 1]
-        # Rows for row, column and one: the first layer's weights and bias get their gradients in one product.
-        self.lifted = torch.cat([grid, torch.ones_like(grid[:, :1])], 1).T.contiguous()
-        self.sides = like.new_empty(2, networks, hidden[0], height + width)
-        self.plane = (networks, hidden[0], height, width)
-
-    def outputs(self) -> Tensor:
-        """Colours ``(network, channel, pixel)``; sines and cosines of all layers are kept for the gradient."""
-        torch.mul(self.parameters, self.factors, out=self.scaled)
-        self._first_layer()
-        for level in range(1, len(self.sines)):
-            sine, cosine = self.sines[level], self.cosines[level]
-            torch.baddbmm(self.biases[level], self.weights[level], self.sines[level - 1], out=cosine)
-            _sine_and_cosine(cosine, sine)
-        return torch.baddbmm(self.biases[-1], self.weights[-1], self.sines[-1])
-
-    def _first_layer(self) -> None:
-        """Sine and cosine of a sum of a row's and a column's part, by the addition theorems."""
-        cosine, sine = self.sides
-        height = len(self.rows)
-        torch.addcmul(self.biases[0], self.weights[0][..., :1], self.rows, out=cosine[..., :height])
-        torch.mul(self.weights[0][..., 1:], self.columns, out=cosine[..., height:])
-        _sine_and_cosine(cosine, sine)
-        row_sine, row_cosine = sine[..., :height, None], cosine[..., :height, None]
-        column_sine, column_cosine = sine[:, :, None, height:], cosine[:, :, None, height:]
-        torch.mul(row_sine, column_cosine, out=self.sines[0].view(self.plane)).addcmul_(row_cosine, column_sine)
-        plane = torch.mul(row_cosine, column_cosine, out=self.cosines[0].view(self.plane))
-        plane.addcmul_(row_sine, column_sine, value=-1)
-
-    def backward(self, error: Tensor) -> None:
-        """Writes the gradient, given that of the loss by the outputs. Uses up the cosines."""
-        self.weight_gradients[-1].copy_(torch.bmm(error, self.sines[-1].mT))
-        torch.sum(error, 2, keepdim=True, out=self.bias_gradients[-1])
-        torch.bmm(self.weights[-1].mT, error, out=self.above[-1])
-        for level in range(len(self.sines) - 1, 0, -1):
-            change = self.cosines[level].mul_(self.above[level])
-            self.weight_gradients[level].copy_(torch.bmm(change, self.sines[level - 1].mT))
-            torch.sum(change, 2, keepdim=True, out=self.bias_gradients[level])
-            torch.bmm(self.weights[level].mT, change, out=self.above[level - 1])
-        lifted = functional.linear(self.cosines[0].mul_(self.above[0]), self.lifted)
-        self.weight_gradients[0].copy_(lifted[..., :2])
-        self.bias_gradients[0].copy_(lifted[..., 2:])
-        self.gradient.mul_(self.factors)
-
-    def step(self, number: int, rate: float) -> None:
-        """One step of Adam, numbered from 1, down the mean squared error."""
-        error = self.outputs().sub_(self.targets)
-        self.backward(error.mul_(2 / self.targets[0].numel()))
-        first, second = _MOMENTS
-        self.mean.lerp_(self.gradient, 1 - first)
-        self.square.mul_(second).addcmul_(self.gradient, self.gradient, value=1 - second)
-        torch.sqrt(self.square, out=self.scale).div_(math.sqrt(1 - second**number)).add_(_EPSILON)
-        self.parameters.addcdiv_(self.mean, self.scale, value=-rate / (1 - first**number))
-
-    def psnr(self) -> Tensor:
-        """Of the clamped outputs, in dB; nan where a network's outputs are not finite."""
-        error = self.outputs().clamp_(0, 1).sub_(self.targets)
-        return -10 * error.square_().mean((1, 2)).log10_()
-
-
-def _sine_and_cosine(angle: Tensor, sine: Tensor) -> None:
-    """Writes the sine beside the angle, and the cosine in its place."""
-    # NumPy's float32 sine is vectorised on every machine; torch's goes through a library that, on some, takes 2.6
-    # times as long (1.17 against 0.45 ns).
-    np.sin(angle.numpy(), out=sine.numpy())
-    np.cos(angle.numpy(), out=angle.numpy())
-
-
-def _fit_chunk(settings: SirenSettings, stop: Event, flat: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _fit_chunk(
+    settings: SirenSettings, shapes: Shapes, stop: Event, flat: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
     """Fitted parameters and their PSNR; cut short where the caller has given up."""
-    chunk = _Chunk(flat, targets, settings)
+    chunk = Chunk(flat, targets, shapes, settings.omega)
     # A network that diverges is reported by its PSNR; sines of infinities warn of nothing new.
     with np.errstate(invalid="ignore"):
         for step in range(settings.steps):
@@ -493,7 +289,7 @@ def _shapes(settings: SirenSettings, channels: int) -> dict[str, tuple[int, ...]
     return shapes
 
 
-def _bounds(settings: SirenSettings, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[float]:
+def _bounds(settings: SirenSettings, shapes: Shapes) -> Iterator[float]:
     """Of the uniform distribution of each parameter's start, in the order of the shapes."""
     for key, shape in shapes.items():
         if key.endswith("weight"):
@@ -509,31 +305,25 @@ def _stream(seed: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(key) >> 1)
 
 
-def _blocks(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> list[Tensor]:
-    """Views of a matrix ``(network, parameter)``, one per shape: ``(network, *shape)``."""
-    columns = flat.split([math.prod(shape) for shape in shapes.values()], 1)
-    return [block.unflatten(1, shape) for block, shape in zip(columns, shapes.values(), strict=True)]
+def _stacks(state: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights and biases of all layers, by their keys: a state dict that was stored may come back in another order."""
+    layers = range(0, len(state), 2)
+    try:
+        weights, biases = ([state[f"{layer}.{kind}"].detach() for layer in layers] for kind in ("weight", "bias"))
+    except KeyError as missing:
+        raise ShapeError(
+            f"the networks have no parameter {missing} among {', '.join(state)}; expected weight and bias of layers "
+            f"0, 2, 4 and so on. Remedy: render networks of the architecture that `siren` gives."
+        ) from None
+    return weights, biases
 
 
-def _layers(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Views of a matrix ``(network, parameter)``: weights ``(network, out, in)`` and biases ``(network, out, 1)``."""
-    blocks = _blocks(flat, shapes)
-    return blocks[::2], [bias[..., None] for bias in blocks[1::2]]
-
-
-def _grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Coordinates ``(pixel, 2)`` of all pixels, row by row, from -1 to 1 along each side."""
-    sides = [torch.linspace(-1, 1, size, dtype=like.dtype) for size in (height, width)]
-    return torch.cartesian_prod(*sides)
-
-
-def _colours(tensors: Sequence[Tensor], omega: float, grid: Tensor) -> Tensor:
+def _colours(weights: list[Tensor], biases: list[Tensor], omega: float, points: Tensor) -> Tensor:
     """Clamped outputs ``(network, pixel, channel)`` at any points, by the plain forward pass."""
-    weights, biases = tensors[::2], [bias[:, None] for bias in tensors[1::2]]
-    values = grid.expand(len(weights[0]), -1, -1)
+    values = points.expand(len(weights[0]), -1, -1)
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        values = torch.sin(omega * torch.baddbmm(bias, values, weight.mT))
-    return torch.baddbmm(biases[-1], values, weights[-1].mT).clamp_(0, 1)
+        values = torch.sin(omega * torch.baddbmm(bias[:, None], values, weight.mT))
+    return torch.baddbmm(biases[-1][:, None], values, weights[-1].mT).clamp_(0, 1)
 
 
 def _check_images(images: Tensor) -> None:

@@ -1,0 +1,42 @@
+"""The README's code and the examples run as they stand, on images that need no download."""
+
+import re
+import runpy
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from weightspace import training, zoo
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(zoo, "load_or_digits", partial(zoo.load_or_digits, offline=True))
+
+
+def test_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(BLOCKS) == 2
+    assert len(BLOCKS[0].splitlines()) < 15
+    for block in BLOCKS:
+        exec(compile(block, "README.md", "exec"), {})
+    score, error, *_, change = capsys.readouterr().out.split()
+    assert 0 < float(score) < 1
+    assert float(error) < 1e-9
+    assert float(change) < 1e-9
+
+
+def test_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    script = ROOT / "examples" / "digits_from_weights.py"
+    assert len(script.read_text().splitlines()) < 40
+    short = training.TrainSettings(steps=20)
+    monkeypatch.setattr(training, "TrainSettings", lambda **_: short)
+    runpy.run_path(str(script))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert lines[-1].startswith("MonomialNFN")
+    assert "0% of its answers change" in lines[-1]
