@@ -23,7 +23,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo that has finished."""
     out = tmp_path_factory.mktemp("demo")
     assert main([*WORDS, "--out", str(out)]) == 0
-    return out / "digits-independent"
+    return out / "digits-independent-100"
 
 
 def test_a_finished_demo_answers_from_its_record(run: Program, home: Path) -> None:

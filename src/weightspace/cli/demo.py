@@ -22,7 +22,7 @@ def demo(*, settings: Annotated[DemoSettings, Parameter(name="*")] = DemoSetting
     """
     with bars() as report:
         record = run_demo(settings, report)
-    page = write_report(demo_report(record), settings.home / "report.html")
+    page = write_report(demo_report(record), settings.home(record.zoo["images"]) / "report.html")
     networks = sum(record.zoo["splits"].values())
     print(f"Images: {record.note}")
     print(

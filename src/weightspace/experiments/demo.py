@@ -91,10 +91,9 @@ class DemoSettings:
             seconds=self.seconds, seed=self.seed, learning_rate=self.learning_rate, weight_decay=self.weight_decay
         )
 
-    @property
-    def home(self) -> Path:
-        """The folder of this data set and initialisation."""
-        return self.out / f"{self.data}-{self.init}"
+    def home(self, images: str) -> Path:
+        """The folder of a run on these images; the digits that stand in for others have a folder of their own."""
+        return self.out / f"{images}-{self.init}-{self.count}"
 
 
 def run_demo(settings: DemoSettings, progress: Progress | None = None) -> DemoRecord:
@@ -110,25 +109,17 @@ def run_demo(settings: DemoSettings, progress: Progress | None = None) -> DemoRe
     Raises:
         WeightspaceError: whatever a stage cannot do, with the remedy; what was finished before is kept.
     """
-    finished = _finished(settings)
+    finished = _finished(settings, settings.data)
     if finished is not None:
         return finished
-    run = _Demo(settings, progress or (lambda *_: None))
-    with run.stage("images"):
-        images = load_or_digits(settings.data, folder=settings.folder, offline=settings.offline)
-    with run.stage("fit"):
-        zoo = run.fit(images)
-    results = tuple(run.result(name, zoo) for name in MODELS)
-    with run.stage("pictures"):
-        record = run.record(images, zoo, results)
-    record.write(settings.home)
-    return record
+    images = load_or_digits(settings.data, folder=settings.folder, offline=settings.offline)
+    return _finished(settings, images.name) or _Demo(settings, images, progress or (lambda *_: None)).run()
 
 
-def _finished(settings: DemoSettings) -> DemoRecord | None:
-    """The record of an earlier run with the same settings, if there is one."""
+def _finished(settings: DemoSettings, images: str) -> DemoRecord | None:
+    """The record of an earlier run on these images with the same settings, if there is one."""
     try:
-        record = read_demo(settings.home)
+        record = read_demo(settings.home(images))
     except FormatError:
         return None
     return record if record.settings == _plain(settings) else None
@@ -144,13 +135,25 @@ class _Demo:
     """One sitting of a demo run."""
 
     settings: DemoSettings
+    images: Images
     progress: Progress
     stages: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._times = self.settings.home / f"stages-{_digest(_plain(self.settings))}.json"
+        self.home = self.settings.home(self.images.name)
+        self._times = self.home / f"stages-{_digest(_plain(self.settings))}.json"
         if self._times.exists():
             self.stages = json.loads(self._times.read_text())
+
+    def run(self) -> DemoRecord:
+        """Every stage, each of which goes on from what is there."""
+        with self.stage("fit"):
+            zoo = self.fit()
+        results = tuple(self.result(name, zoo) for name in MODELS)
+        with self.stage("pictures"):
+            record = self.record(zoo, results)
+        record.write(self.home)
+        return record
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -162,16 +165,16 @@ class _Demo:
             self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - started
             write_atomic(self._times, json.dumps(self.stages).encode())
 
-    def fit(self, images: Images) -> Zoo:
+    def fit(self) -> Zoo:
         """The zoo: one network per image."""
-        count, done = min(self.settings.count, len(images)), 0
+        count, done = min(self.settings.count, len(self.images)), 0
 
         def advance(networks: int) -> None:
             nonlocal done
             done += networks
             self.progress("Fitting networks", done, count, "")
 
-        return make_siren_zoo(self.settings.home / "zoo", images, self.settings.siren, count=count, progress=advance)
+        return make_siren_zoo(self.home / "zoo", self.images, self.settings.siren, count=count, progress=advance)
 
     def result(self, name: str, zoo: Zoo) -> ModelResult:
         """Train one model and measure it before and after the symmetry."""
@@ -189,21 +192,22 @@ class _Demo:
 
         key = _digest({**asdict(settings), "dropout": self.settings.dropout, "zoo": zoo.checksum})
         with self.stage(f"train {name}"):
-            folder = self.settings.home / "runs" / f"{name}-seed{self.settings.seed}-{key}"
+            folder = self.home / "runs" / f"{name}-seed{self.settings.seed}-{key}"
             run = train(model, task, data, settings, out=folder, zoo_checksum=zoo.checksum, progress=advance)
         with self.stage("symmetry"):
             x, labels = data.test.features, data.test.target
             g = sample_element(zoo.spec, len(x), generator=torch.Generator().manual_seed(self.settings.seed))
             return ModelResult(name, run, change_under(model.cpu(), x, labels, g))
 
-    def record(self, images: Images, zoo: Zoo, results: tuple[ModelResult, ...]) -> DemoRecord:
+    def record(self, zoo: Zoo, results: tuple[ModelResult, ...]) -> DemoRecord:
         """What was measured, with the arrays for the pictures."""
-        arrays, moves = self._pictures(images, zoo)
+        arrays, moves = self._pictures(zoo)
         small = spec_of(siren(SirenSettings(hidden=(3, 3))))
         patterns = {"tied_monomial": small, "tied_permutation": permutation_spec(small)}
         tied = {name: tied_entries(spec) for name, spec in patterns.items()}
         psnr = zoo.column("psnr")
         about = {
+            "images": self.images.name,
             "checksum": zoo.checksum,
             "splits": {name: len(zoo.split(name)) for name in SPLITS},
             "parameters": zoo.spec.numel,
@@ -214,7 +218,7 @@ class _Demo:
         }
         return DemoRecord(
             settings=_plain(self.settings),
-            note=images.note,
+            note=self.images.note,
             zoo=about,
             results=results,
             stages=self.stages,
@@ -225,10 +229,10 @@ class _Demo:
             arrays={**arrays, **{name: matrix for name, (matrix, _) in tied.items()}},
         )
 
-    def _pictures(self, images: Images, zoo: Zoo) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    def _pictures(self, zoo: Zoo) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
         """Test images beside what their networks draw, and the walk of one network along its orbit."""
         rows = zoo.split("test")[:15]
-        height, width = images.train.shape[1:3]
+        height, width = self.images.train.shape[1:3]
 
         def draw(x: WeightFeatures) -> torch.Tensor:
             return render(x, self.settings.siren, height, width)
@@ -236,7 +240,7 @@ class _Demo:
         walk, frames, moves = orbit_walk(zoo.features(rows[:1]), draw, frames=16, seed=self.settings.seed)
         largest = max(zoo.spec.params, key=lambda param: torch.Size(zoo.spec.shape(param.name)).numel()).name
         arrays = {
-            "originals": images.train[zoo.column("image")[rows]],
+            "originals": self.images.train[zoo.column("image")[rows]],
             "rendered": draw(zoo.features(rows)).numpy(),
             "labels": zoo.column("label")[rows],
             "psnr": zoo.column("psnr")[rows],
