@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from weightspace.weights import Element, WeightFeatures, act
@@ -25,14 +26,14 @@ class Change:
     answers: float
 
 
-def answers(model: nn.Module, x: WeightFeatures, batch: int = 256) -> Tensor:
+def answers(model: nn.Module, x: WeightFeatures, batch: int = 256) -> Float[Tensor, "networks outputs"]:
     """The model's answers for all networks, in evaluation mode, batch by batch. Shape `(networks, outputs)`."""
     model.eval()
     with torch.no_grad():
         return torch.cat([model(x[start : start + batch]) for start in range(0, len(x), batch)])
 
 
-def change_under(model: nn.Module, x: WeightFeatures, labels: Tensor, g: Element) -> Change:
+def change_under(model: nn.Module, x: WeightFeatures, labels: Int[Tensor, " networks"], g: Element) -> Change:
     """Measure how a classifier's answers change when the group element `g` acts on the networks.
 
     Args:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = ["Monomial"]
@@ -33,8 +34,8 @@ class Monomial:
         tensor([[0, 1, 2]])
     """
 
-    perm: Tensor
-    scale: Tensor
+    perm: Int[Tensor, "batch *outer units"]
+    scale: Float[Tensor, "batch factors *outer units"]
 
     def __len__(self) -> int:
         return self.perm.shape[0]
@@ -51,7 +52,7 @@ class Monomial:
         back = self.perm.argsort(-1)
         return Monomial(back, 1 / self.scale.gather(-1, back.unsqueeze(1).expand_as(self.scale)))
 
-    def weight(self, powers: Sequence[int]) -> Tensor:
+    def weight(self, powers: Sequence[int]) -> Float[Tensor, "batch *outer units"]:
         """The scalar of each unit, with each factor taken to its power. Shape `(batch, *outer, units)`."""
         out = torch.ones(self.perm.shape, dtype=self.scale.dtype, device=self.scale.device)
         for factor, power in enumerate(powers):

@@ -3,6 +3,7 @@
 from collections.abc import Set
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightspace.spec import PERMUTATION, Factor, NetworkSpec, ParamSpec
@@ -28,7 +29,7 @@ def acting_factors(spec: NetworkSpec, param: ParamSpec) -> frozenset[Factor]:
     )
 
 
-def canonical(x: Tensor, factors: Set[Factor]) -> Tensor:
+def canonical(x: Float[Tensor, "*entries channels"], factors: Set[Factor]) -> Float[Tensor, "*entries channels"]:
     r"""The channel vector of every entry, with the scalars that act on it divided out.
 
     All channels of an entry share its scalar. Positive scalars go with the length, :math:`x / \lVert x \rVert`;

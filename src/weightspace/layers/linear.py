@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,7 +39,7 @@ class Term:
 
     source: Half
     target: Half
-    coefficients: Tensor
+    coefficients: Float[Tensor, "fixed_out channels_out fixed_in channels_in"]
 
 
 class EquivariantLinear(nn.Module):
@@ -155,7 +156,7 @@ class EquivariantLinear(nn.Module):
                     shape = (-1, self.channels_out, source.fixed_size(self.spec), self.channels_in)
                     yield Term(source, target, piece.view(shape))
 
-    def to_dense(self) -> Tensor:
+    def to_dense(self) -> Float[Tensor, "numel_out numel_in"]:
         """The linear part of a layer from one channel to one as a matrix. Shape `(numel_out, numel_in)`.
 
         Raises:

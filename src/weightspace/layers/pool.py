@@ -1,6 +1,7 @@
 """From features of networks to one vector per network."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightspace.errors import SymmetryError
@@ -49,7 +50,7 @@ class InvariantPool(nn.Module):
         fixed = [[spec.axis(leg.axis).size for leg in param.legs if leg.axis not in free] for param in spec.params]
         self.width = channels * sum(torch.Size(sizes).numel() for sizes in fixed)
 
-    def forward(self, x: WeightFeatures) -> Tensor:
+    def forward(self, x: WeightFeatures) -> Float[Tensor, "batch width"]:
         """Pool."""
         x.expect(self.spec)
         pairs = zip(x.tensors, self.dims, strict=True)

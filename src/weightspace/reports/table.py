@@ -97,7 +97,7 @@ def table(rows: Sequence[ModelRow]) -> str:
 
 
 def summary(rows: Sequence[ModelRow], tested: int | None = None) -> str:
-    """One sentence of what was measured: the best model beside the first, and what the symmetry did to both.
+    """One sentence of what was measured: the best model, the one the symmetry changes least, and the first.
 
     Args:
         rows: one per model.
@@ -114,7 +114,8 @@ def summary(rows: Sequence[ModelRow], tested: int | None = None) -> str:
     if not measured:
         return "This run has measured no test accuracy yet."
     best = max(measured, key=lambda row: row.accuracy or 0.0)
-    named = [best] if measured[0] is best else [best, measured[0]]
+    steadiest = min(measured, key=lambda row: 1.0 if row.answers_changed is None else row.answers_changed)
+    named = list(dict.fromkeys((best, steadiest, measured[0])))
     networks = f"{tested:,} unseen networks" if tested is not None else "unseen networks"
     verbs = ("tells the class of {} of them", "of {}")
     told = _joined(named, [row.accuracy for row in named], verbs)
@@ -126,4 +127,5 @@ def summary(rows: Sequence[ModelRow], tested: int | None = None) -> str:
 def _joined(rows: Sequence[ModelRow], shares: Sequence[float | None], verbs: tuple[str, str]) -> str:
     """``A tells the class of 40 % of them and B of 10 %``: the verb once, for those that have a share."""
     known = [(row.model, share) for row, share in zip(rows, shares, strict=True) if share is not None]
-    return " and ".join(f"{model} {verbs[min(i, 1)].format(percent(share))}" for i, (model, share) in enumerate(known))
+    parts = [f"{model} {verbs[min(i, 1)].format(percent(share))}" for i, (model, share) in enumerate(known)]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -208,7 +209,7 @@ def _check_template(spec: NetworkSpec, template: nn.Module) -> None:
             )
 
 
-def flatten(x: WeightFeatures) -> Tensor:
+def flatten(x: WeightFeatures) -> Float[Tensor, "batch numel"]:
     """Each network as one row: the blocks in the order of the spec, each row-major. Shape `(batch, numel * channels)`.
 
     Example:
