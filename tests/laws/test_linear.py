@@ -132,7 +132,7 @@ def test_other_free_axes_in_the_output_are_refused() -> None:
 
 def test_features_of_another_space_are_refused() -> None:
     layer = EquivariantLinear(SPECS["relu"], 1, 1)
-    with pytest.raises(ShapeError, match="features with 1 channels"):
+    with pytest.raises(ShapeError, match="features of a space of 20 parameters"):
         layer(random_features(SPECS["tanh"], 2).to(torch.float32))
     with pytest.raises(ShapeError, match="features with 2 channels"):
         layer(random_features(SPECS["relu"], 2, channels=2).to(torch.float32))

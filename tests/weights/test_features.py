@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -243,3 +244,9 @@ def test_positions_behind_a_flattened_map() -> None:
     (again,) = x.to_modules(module)
     assert torch.equal(again[3].weight, module[3].weight)
     assert equal(features_of(spec, x.to_state()), x)
+
+
+def test_a_single_network_by_any_kind_of_integer() -> None:
+    x = random_features(SPEC, 3)
+    for key in (1, np.int64(1), torch.tensor(1)):
+        assert torch.equal(x[key]["0.bias"], x["0.bias"][1:2])

@@ -170,11 +170,7 @@ class EquivariantLinear(nn.Module):
 
     def forward(self, x: WeightFeatures) -> WeightFeatures:
         """Apply the layer. Raises `ShapeError` for features of another space or channel count."""
-        if x.spec != self.spec or x.channels != self.channels_in:
-            raise ShapeError(
-                f"features with {x.channels} channels in a space of {x.spec.numel} parameters per network; this layer "
-                f"takes {self.channels_in} channels in a space of {self.spec.numel}. Give features of the layer's spec."
-            )
+        x.expect(self.spec, self.channels_in)
         reduced = {half: self._reduce(half, x) for half in dict.fromkeys(h for mix in self.mixes for h in mix.sources)}
         parts: dict[str, list[Tensor]] = {param.name: [] for param in self.spec_out.params}
         for mix, weight in zip(self.mixes, self.weights, strict=True):

@@ -53,6 +53,7 @@ class FlatMLP(nn.Module):
 
     def forward(self, x: WeightFeatures) -> Tensor | WeightFeatures:
         """Answer for a batch of networks."""
+        x.expect(self.norm.spec, channels=1)
         out = self.body(flatten(self.norm(x)))
         return x + self.norm.inverse(unflatten(x.spec, self.step * out)) if isinstance(self.readout, Edit) else out
 
@@ -104,6 +105,7 @@ class StatNN(nn.Module):
 
     def forward(self, x: WeightFeatures) -> Tensor:
         """Answer for a batch of networks."""
+        x.expect(self.norm.spec, channels=1)
         return self.head(torch.cat([self._statistics(tensor.flatten(1)) for tensor in self.norm(x).tensors], dim=1))
 
     def _statistics(self, rows: Tensor) -> Tensor:

@@ -83,6 +83,7 @@ class MonomialNFN(nn.Module):
 
     def forward(self, x: WeightFeatures) -> Tensor | WeightFeatures:
         """Answer for a batch of networks."""
+        x.expect(self.norm.spec, channels=1)
         features = self.stem(self.norm(x))
         if isinstance(self.readout, Invariant):
             return self.head(self.pool(self.trunk(features)))

@@ -80,6 +80,7 @@ class HNP(nn.Module):
 
     def forward(self, x: WeightFeatures) -> Tensor | WeightFeatures:
         """Answer for a batch of networks."""
+        x.expect(self.norm.spec, channels=1)
         features = WeightFeatures(self.space, self.norm(x).tensors)
         if self.encode is not None:
             features = self.encode(features)

@@ -45,6 +45,8 @@ def orbit_error(f: Callable[[X], Any], move: Callable[[X], X], pull_back: Callab
 
 
 def _relative(expected: Tensor, actual: Tensor) -> float:
+    if expected.shape != actual.shape:
+        raise ShapeError(f"the function gave shape {tuple(expected.shape)} first and {tuple(actual.shape)} when moved.")
     if expected.numel() == 0:
         return 0.0
     size, difference = expected.abs().max().item(), (actual - expected).abs().max().item()

@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from numbers import Integral
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -75,11 +76,12 @@ class WeightFeatures:
     def __len__(self) -> int:
         return self.tensors[0].shape[0]
 
-    def __getitem__(self, key: str | int | slice | Tensor | Sequence[int]) -> Any:
+    def __getitem__(self, key: str | SupportsIndex | slice | Tensor | Sequence[int]) -> Any:
         """A parameter's tensor by name, or some of the networks by slice, index tensor or list (an int gives one)."""
         if isinstance(key, str):
             return self.tensors[self._position(key)]
-        if isinstance(key, int):
+        if isinstance(key, Integral) or (isinstance(key, Tensor) and key.ndim == 0):
+            key = int(key)
             if not -len(self) <= key < len(self):
                 # An IndexError and nothing else: it is what ends a loop over the networks.
                 raise IndexError(f"network {key} of a batch of {len(self)}; expected {-len(self)} to {len(self) - 1}.")
@@ -97,13 +99,15 @@ class WeightFeatures:
             raise ShapeError("features of different specs cannot be added; bring both into one weight space first.")
         return WeightFeatures(self.spec, [a + b for a, b in zip(self.tensors, other.tensors, strict=True)])
 
-    def expect(self, spec: NetworkSpec) -> None:
-        """Raise `ShapeError` where these features lie in another space than the one a layer was made for."""
+    def expect(self, spec: NetworkSpec, channels: int | None = None) -> None:
+        """Raise `ShapeError` where these features have another space, or other channels, than a layer was made for."""
         if self.spec != spec:
             raise ShapeError(
                 f"features of a space of {self.spec.numel} parameters ({self.spec.digest[:8]}) given to a layer for a "
                 f"space of {spec.numel} ({spec.digest[:8]}); make the layer from the features' own spec."
             )
+        if channels is not None and self.channels != channels:
+            raise ShapeError(f"features with {self.channels} channels given to a layer that takes {channels} channels.")
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """Parameter names with their tensors, in the order of the spec."""
@@ -158,7 +162,10 @@ class WeightFeatures:
         return modules
 
     def to_state(self) -> dict[str, Tensor]:
-        """The stacked state dict: tensors `(batch, *stored shape)` by state-dict key.
+        """The stacked state dict: tensors `(batch, *axes)` by state-dict key.
+
+        The axes are those of the stored tensor, except where a layer behind a flattened feature map owns several
+        positions per channel: they stand apart here, and `features_of` and `to_modules` put them together.
 
         Raises:
             ShapeError: more than one channel, or a parameter that is a slice of a stored tensor.
