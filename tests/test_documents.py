@@ -1,5 +1,6 @@
 """The README's code and the examples run as they stand, on images that need no download."""
 
+import importlib
 import re
 import runpy
 from functools import partial
@@ -33,6 +34,8 @@ def test_readme(capsys: pytest.CaptureFixture[str]) -> None:
 def test_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     script = ROOT / "examples" / "digits_from_weights.py"
     assert len(script.read_text().splitlines()) < 40
+    # What the example imports must be there before the class is replaced: signatures are checked against it.
+    importlib.import_module("weightspace.experiments")
     short = training.TrainSettings(steps=20)
     monkeypatch.setattr(training, "TrainSettings", lambda **_: short)
     runpy.run_path(str(script))

@@ -44,7 +44,7 @@ def scaled(spec: NetworkSpec) -> ParameterScale:
 
 
 def ends(spec: NetworkSpec) -> PositionEncoding:
-    fixed = [axis.name for axis in spec.axes if not axis.symmetry.is_free]
+    fixed = [axis.name for axis in spec.axes if not axis.symmetry.permutes]
     return PositionEncoding(spec, tuple(fixed[:2]))
 
 

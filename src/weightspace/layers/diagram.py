@@ -150,7 +150,7 @@ def _patterns(spec: NetworkSpec, param: ParamSpec) -> Iterator[tuple[tuple[Block
 
 def _blockings(spec: NetworkSpec, param: ParamSpec) -> Iterator[tuple[Block, ...]]:
     """Every division of the free legs into blocks, outer axes first; nested legs only within one outer block."""
-    free = [axis for axis in spec.axes if axis.symmetry.is_free and any(leg.axis == axis.name for leg in param.legs)]
+    free = [axis for axis in spec.axes if axis.symmetry.permutes and any(leg.axis == axis.name for leg in param.legs)]
     depths = {axis.name: _depth(spec, axis.name) for axis in free}
 
     def extend(remaining: list[str], blocks: tuple[Block, ...]) -> Iterator[tuple[Block, ...]]:
@@ -172,7 +172,7 @@ def _depth(spec: NetworkSpec, name: str) -> int:
 def _outer_leg(spec: NetworkSpec, param: ParamSpec, leg: int) -> int | None:
     """Position of the outer leg of a nested leg: the nearest one on the outer axis to its left."""
     outer = spec.axis(param.legs[leg].axis).within
-    if outer is None or not spec.axis(outer).symmetry.is_free:
+    if outer is None or not spec.axis(outer).symmetry.permutes:
         return None
     return max(i for i in range(leg) if param.legs[i].axis == outer)
 
@@ -199,7 +199,7 @@ def _block(spec: NetworkSpec, param: ParamSpec, legs: tuple[int, ...], blocks: t
 def _orderings(spec: NetworkSpec, param: ParamSpec, pattern: tuple[tuple[Block, ...], tuple[Block, ...]]) -> list[Half]:
     """The halves of a pattern, one for each order of the carried blocks that gives the least type."""
     carried, closed = pattern
-    fixed = tuple(i for i, leg in enumerate(param.legs) if not spec.axis(leg.axis).symmetry.is_free)
+    fixed = tuple(i for i, leg in enumerate(param.legs) if not spec.axis(leg.axis).symmetry.permutes)
     typed = [(_type(order), order) for order in permutations(carried) if _outer_first(order)]
     least = min(kind for kind, _ in typed)
     return [Half(param.name, order, closed, fixed, kind) for kind, order in typed if kind == least]

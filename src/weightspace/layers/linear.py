@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightspace.errors import ShapeError, SymmetryError
-from weightspace.layers.diagram import Carried, Half, constants, fits, source_halves, target_halves
+from weightspace.layers.diagram import Half, constants, fits, source_halves, target_halves
 from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures, flatten, unflatten
 
@@ -24,7 +24,6 @@ AVERAGE_SHARE = 0.2
 class Mix:
     """All maps from some source halves to some target halves of one type: one matrix product over channels."""
 
-    type: tuple[Carried, ...]
     sources: tuple[Half, ...]
     targets: tuple[Half, ...]
 
@@ -241,4 +240,4 @@ def _mixes(spec: NetworkSpec, spec_out: NetworkSpec, targets: list[Half]) -> Ite
             fitting = tuple(half for half in sources if half.type == kind and fits(spec, half, target))
             if fitting:
                 by_sources.setdefault(fitting, []).append(target)
-        yield from (Mix(kind, fitting, tuple(group)) for fitting, group in by_sources.items())
+        yield from (Mix(fitting, tuple(group)) for fitting, group in by_sources.items())

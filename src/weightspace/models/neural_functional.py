@@ -116,6 +116,6 @@ class NP(HNP):
         return spec.with_symmetry(PERMUTATION, axes=tuple(dict.fromkeys((*(a.name for a in spec.free_axes), *places))))
 
     def _encoding(self, spec: NetworkSpec) -> PositionEncoding | None:
-        fixed = [axis.name for axis in spec.axes if not axis.symmetry.is_free]
+        fixed = [axis.name for axis in spec.axes if not axis.symmetry.permutes]
         ends = tuple(axis for axis in dict.fromkeys(place.axis for place in spec.places) if axis in fixed)
         return PositionEncoding(self.space, ends) if ends else None

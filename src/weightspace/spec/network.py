@@ -65,11 +65,6 @@ class Symmetry:
                 "make each unit an axis of size 1 with Symmetry(True, factors)."
             )
 
-    @property
-    def is_free(self) -> bool:
-        """Whether anything at all may be done to the units."""
-        return self.permutes
-
     def __repr__(self) -> str:
         factors = ", ".join(f"Factor.{f.name}" for f in self.factors)
         plain = f"Symmetry({self.permutes}, ({factors}{',' if len(self.factors) == 1 else ''}))"
@@ -297,7 +292,7 @@ class NetworkSpec:
     @cached_property
     def free_axes(self) -> tuple[Axis, ...]:
         """The axes whose units may be moved."""
-        return tuple(axis for axis in self.axes if axis.symmetry.is_free)
+        return tuple(axis for axis in self.axes if axis.symmetry.permutes)
 
     def with_symmetry(self, symmetry: Symmetry, *, axes: tuple[str, ...] | None = None) -> "NetworkSpec":
         """The same networks under another symmetry, which carries no power: `PERMUTATION` or `FIXED`.
