@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from weightspace.spec import (
     FIXED,
@@ -53,6 +54,51 @@ def flattened_cnn() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 3, 2), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(12, 2))
 
 
+class Residual(nn.Module):
+    """A LayerNorm and two layers beside a residual stream, between an embedding of the input and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)
+        self.up, self.down = nn.Linear(3, 2), nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape `(batch, 2)` to `(batch, 1)`."""
+        h = self.first(x)
+        return self.last(h + self.down(self.up(self.norm(h)).relu()))
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer whose states are read by a dense one."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(layer.hidden_size, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape `(batch, steps, 2)` to `(batch, steps, 1)`."""
+        return self.head(self.layer(x)[0])
+
+
+class Joined(nn.Module):
+    """Two scales of a map, joined as a U-Net joins them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 2, stride=2)
+        self.up, self.last = nn.ConvTranspose2d(2, 1, 2, stride=2), nn.Conv2d(3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape `(batch, 1, height, width)`, kept."""
+        above = self.first(x).relu()
+        return self.last(torch.cat([above, self.up(self.second(above).relu()).relu()], 1))
+
+
+def convolved(*middle: nn.Module, channels: int) -> nn.Sequential:
+    """Two pointwise convolutions around other layers."""
+    return nn.Sequential(nn.Conv2d(1, channels, 1), *middle, nn.Conv2d(channels, 1, 1)).eval()
+
+
 MODULES: Mapping[str, tuple[nn.Module, tuple[int, ...]]] = {
     "relu": (mlp((2, 3, 2, 1), nn.ReLU()), (2,)),
     "leaky": (mlp((2, 4, 2), nn.LeakyReLU(0.1)), (2,)),
@@ -72,6 +118,19 @@ MODULES: Mapping[str, tuple[nn.Module, tuple[int, ...]]] = {
     "cnn-tanh": (cnn(nn.Tanh), (1, 6, 6)),
     "cnn-flattened": (flattened_cnn(), (1, 3, 3)),
     "conv-last": (nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Conv2d(2, 2, 1)), (1, 4, 4)),
+    "batch-norm": (convolved(nn.BatchNorm2d(2), nn.ReLU(), channels=2), (1, 3, 3)),
+    "depthwise": (convolved(nn.ReLU(), nn.Conv2d(3, 3, 2, groups=3), nn.ReLU(), channels=3), (1, 3, 3)),
+    "grouped": (convolved(nn.ReLU(), nn.Conv2d(4, 4, 1, groups=2), nn.Tanh(), channels=4), (1, 3, 3)),
+    "prelu": (mlp((2, 3, 1), nn.PReLU(3)), (2,)),
+    "residual-norm": (Residual(), (2,)),
+    "joined": (Joined(), (1, 4, 4)),
+    "lstm": (Recurrent(nn.LSTM(2, 2, batch_first=True)), (3, 2)),
+    "gru": (Recurrent(nn.GRU(2, 2, batch_first=True)), (3, 2)),
+    "rnn-relu": (Recurrent(nn.RNN(2, 3, nonlinearity="relu", batch_first=True)), (3, 2)),
+    "encoder": (
+        nn.Sequential(nn.Linear(2, 4), nn.TransformerEncoderLayer(4, 2, 3, batch_first=True), nn.Linear(4, 1)).eval(),
+        (3, 2),
+    ),
 }
 
 
@@ -124,7 +183,7 @@ TWO_FACTORS = written(
 ALL_PERMUTED = spec_of(mlp((2, 3, 2), nn.GELU())).with_symmetry(PERMUTATION, axes=("input", "0", "2"))
 
 SPECS: Mapping[str, NetworkSpec] = {
-    **{name: spec_of(module) for name, (module, _) in MODULES.items()},
+    **{name: spec_of(module, torch.zeros(2, *shape)) for name, (module, shape) in MODULES.items()},
     "all-permuted": ALL_PERMUTED,
     "recurrent-permutation": recurrent(PERMUTATION, 4),
     "recurrent-three-units": recurrent(PERMUTATION, 3),

@@ -191,7 +191,10 @@ def test_modules_and_back() -> None:
             [nn.Sequential(nn.Linear(2, n), nn.Tanh(), nn.Linear(n, 1)) for n in (3, 4)],
             r"of network 1 has shape .* a batch each",
         ),
-        (nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).state_dict(), "another architecture"),
+        (nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).state_dict(), "that of a single network"),
+        (nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)).state_dict(), "another architecture"),
+        ({"0.weight": torch.tensor(1.0)}, "another architecture"),
+        ({"0.weight": torch.zeros(1, 3, 2, dtype=torch.int8)}, "holds torch.int8; features are real"),
     ],
 )
 def test_networks_of_another_architecture_are_refused(networks: object, message: str) -> None:
@@ -221,8 +224,8 @@ def test_blocks_of_a_packed_weight() -> None:
     """Queries and values lie in one stored tensor; what no block covers is kept."""
     axes = (Axis("q", 2, SIGN), Axis("v", 3, SIGN), Axis("i", 4, FIXED))
     params = (
-        ParamSpec("query", (Leg("q", (1,)), Leg("i")), "weight", View("weight", ((0, 2), (0, 4)))),
-        ParamSpec("value", (Leg("v", (1,)), Leg("i")), "weight", View("weight", ((4, 7),))),
+        ParamSpec("query", (Leg("q", (1,)), Leg("i")), "weight", View("weight", (7, 4), 0, (4, 1))),
+        ParamSpec("value", (Leg("v", (1,)), Leg("i")), "weight", View("weight", (7, 4), 16, (4, 1))),
     )
     spec, packed = NetworkSpec(axes, params), nn.Linear(4, 7)
     x = features_of(spec, packed)
@@ -231,7 +234,7 @@ def test_blocks_of_a_packed_weight() -> None:
     assert torch.equal(moved.weight[[0, 1, 4, 5, 6]], -packed.weight[[0, 1, 4, 5, 6]])
     assert torch.equal(moved.weight[2:4], packed.weight[2:4])
     assert torch.equal(moved.bias, packed.bias)
-    with pytest.raises(ShapeError, match="slices of stored tensors"):
+    with pytest.raises(ShapeError, match="covers only parts"):
         x.to_state()
 
 

