@@ -14,7 +14,10 @@ from tests.cli.conftest import Program
 import weightspace
 from weightspace.cli import main as entry
 
-VERBS = (("demo",), ("train",), ("report",), ("zoo", "make"), ("zoo", "info"), ("zoo", "check"))
+VERBS = (
+    *(("demo",), ("train",), ("report",), ("spec",), ("check",), ("same",), ("align",)),
+    *(("zoo", "make"), ("zoo", "info"), ("zoo", "check")),
+)
 
 
 def program(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -48,7 +51,11 @@ def test_what_needs_no_verb_does_not_wait_for_torch(tmp_path: Path, words: list[
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("dmeo",), "unknown verb 'dmeo': did you mean \"demo\"? Valid names: demo, report, train, zoo."),
+        (
+            ("dmeo",),
+            "unknown verb 'dmeo': did you mean \"demo\"? Valid names: align, check, demo, report, same, spec, train, "
+            "zoo.",
+        ),
         (("zoo", "mkae"), 'did you mean "make"?'),
         (("zoo", "make", "--out", "z", "--data", "MNIST"), 'did you mean "mnist"?'),
         (("zoo", "make", "--out", "z", "--data", "digits", "--folder", "f"), "leave the folder out"),

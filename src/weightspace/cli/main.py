@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
@@ -19,6 +20,10 @@ _VERBS = {
     "demo": "From real images to a trained metanetwork and a report.",
     "train": "Train one model on a zoo.",
     "report": "Write the page of a finished run again.",
+    "spec": "Say which transformations of a network's weights leave its function unchanged.",
+    "check": "Move a network's weights by its symmetries and say how much its function changes.",
+    "same": "Say whether networks are equal up to their symmetries.",
+    "align": "Move a network as near to another as its symmetries allow.",
 }
 _ZOO_VERBS = {
     "make": "Fit one network per image into a zoo.",
@@ -34,7 +39,8 @@ def application() -> App:
     """The verbs, each by the import path of its function: a verb is imported when it is called."""
     app = App(
         name="weightspace",
-        help="Learning on networks: make zoos of networks, train models that read their weights, look at the results.",
+        help="Learning on networks: read their symmetries, compare and align them; make zoos of networks, train models "
+        "that read their weights, look at the results.",
         version=weightspace.__version__,
         default_parameter=Parameter(consume_multiple=True, negative_iterable=(), negative_none=()),
         suppress_keyboard_interrupt=False,
@@ -65,7 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         _check_verb(words)
-        code = application()(words, exit_on_error=False)
+        with warnings.catch_warnings():
+            # Where a program of torch.export is copied, torch warns of its own code.
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            code = application()(words, exit_on_error=False)
         sys.stdout.flush()
     except CycloptsError:
         return 2  # the library has said what is wrong
