@@ -175,10 +175,7 @@ def test_align_writes_over_nothing_unless_it_is_told_to(run: Program, folder: Pa
         (("b.pt", "a.pt", "--out", "a.pt/c.safetensors"), "a part of that path is a file"),
         (("b.pt", "a.pt"), "--out"),
         (("nowhere.pt", "a.pt", "--out", "c.safetensors"), "nowhere.pt does not exist"),
-        (
-            ("factories:keywords", "factories:keywords", "--out", "c.safetensors", "--by", "activations"),
-            "return a tuple from the factory",
-        ),
+        (("b.pt", "a.pt", "--out", "c.safetensors", "--inputs", "2,5"), "does not accept example inputs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -190,3 +187,21 @@ def test_a_mistake_of_align_is_a_message_and_leaves_nothing(
     assert hint in " ".join(told.err.split())
     assert "Traceback" not in told.err
     assert not (folder / "c.safetensors").exists()
+
+
+def test_activations_take_inputs_in_every_form(run: Program, folder: Path) -> None:
+    for factory in ("factories:keywords", "factories:tied"):
+        told = run("align", factory, factory, "--out", "c.safetensors", "--by", "activations", "--force")
+        assert told.code == 0, told.err
+
+
+def test_an_exported_program_is_compared_with_a_file_and_its_module(run: Program, folder: Path) -> None:
+    torch.export.save(torch.export.export(relu(0), (torch.randn(4, 2),)), "a.pt2")
+    assert run("same", "a.pt2", "a.pt", "--module", "factories:relu").code == 0
+
+
+@pytest.mark.parametrize("tolerance", ["-1", "nan"])
+def test_a_tolerance_that_nothing_meets_is_a_message(run: Program, tolerance: str) -> None:
+    told = run("same", "a.pt", "a.pt", "--tolerance", tolerance)
+    assert told.code == 2
+    assert f"tolerance is {tolerance}; expected zero or more" in told.err

@@ -185,3 +185,20 @@ def test_help_warns_of_code(run: Program, verb: str) -> None:
     told = run(verb, "--help")
     assert told.code == 0
     assert "runs its code" in " ".join(told.out.replace("│", " ").split())
+
+
+def test_json_writes_over_nothing_unless_forced(run: Program, folder: Path) -> None:
+    before = (folder / "a.pt").read_bytes()
+    told = run("spec", "a.pt", "--json", "a.pt")
+    assert told.code == 2
+    assert "a.pt exists. Remedy: give another name, or --force" in told.err
+    assert (folder / "a.pt").read_bytes() == before
+    for code, words in ((0, ()), (2, ()), (0, ("--force",))):
+        assert run("spec", "a.pt", "--json", "spec.json", *words).code == code
+    assert "is a folder" in run("spec", "a.pt", "--json", ".", "--force").err
+
+
+def test_a_tolerance_that_nothing_meets_is_a_message(run: Program) -> None:
+    told = run("check", "factories:relu", "--tolerance", "nan")
+    assert told.code == 2
+    assert "tolerance is nan; expected zero or more" in told.err

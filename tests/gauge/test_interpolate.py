@@ -104,3 +104,12 @@ def test_wrong_lines_are_refused() -> None:
         interpolate(x[0], x[1], 1)
     with pytest.raises(ShapeError, match="given to a layer"):
         interpolate(y, x[0], 5)
+
+
+def test_an_iterator_of_batches_is_refused_at_its_end() -> None:
+    module = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1)).eval()
+    batch = torch.randn(8, 2)
+    x = features_of(spec_of(module), module)
+    for calibrate in ([], iter([batch])):
+        with pytest.raises(ShapeError, match="no inputs to estimate statistics by"):
+            barrier_curve(x, x, module, lambda m: m(batch).square().mean().item(), calibrate=calibrate)

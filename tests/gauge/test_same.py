@@ -6,8 +6,8 @@ from tests.gauge.rows import EVERY, apart, generator
 from tests.laws.registry import SPECS, mlp
 from torch import nn
 
-from weightspace.errors import ShapeError
-from weightspace.gauge import align, canonicalise, fold_phases, same
+from weightspace.errors import DataError, ShapeError
+from weightspace.gauge import align, canonicalise, families, fold_phases, same
 from weightspace.gauge.phase import phases, shift_phases
 from weightspace.spec import Sine, spec_of
 from weightspace.testing import random_features
@@ -94,3 +94,10 @@ def test_numbers_that_are_not_finite_are_refused(bad: float) -> None:
     for call in (lambda: same(x, broken), lambda: align(broken, x), lambda: canonicalise(broken)):
         with pytest.raises(ShapeError, match=r"'2.bias' of network 0 has entries that are not finite"):
             call()
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, float("nan")])
+@pytest.mark.parametrize("compare", [lambda x, tolerance: same(x[0], x[0], tolerance), families])
+def test_a_tolerance_that_nothing_meets_is_refused(compare, tolerance: float) -> None:
+    with pytest.raises(DataError, match="expected zero or more"):
+        compare(random_features(SPECS["relu"], 2), tolerance)

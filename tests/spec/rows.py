@@ -410,7 +410,81 @@ ROWS: Mapping[str, Row] = {
     "maxout": Row(
         Net(lambda m, x: m.b(m.a(x).view(5, 4, 2).amax(2)), a=Linear(3, 8), b=Linear(4, 2)),
         X,
-        "a.outer:4 PERMUTATION, a:2 PERMUTATION in a.outer",
+        "a.outer:4 POSITIVE, a:2 PERMUTATION in a.outer",
+    ),
+    "positions of the largest": Row(
+        Net(
+            lambda m, x: m.b(F.max_pool2d(m.a(x), 2, return_indices=True)[1].float()), a=Conv(2, 3, 1), b=Conv(3, 2, 1)
+        ),
+        IMAGE,
+        "a:3 POSITIVE",
+    ),
+    "written as integers": Row(
+        two(lambda m, x: m.b(torch.empty(5, 4, dtype=torch.int64).copy_(9 * m.a(x).relu()).float())),
+        X,
+        "a:4 PERMUTATION",
+    ),
+    "summed as integers": Row(
+        two(lambda m, x: m.b((9 * m.a(x).relu()).sum(0, dtype=torch.int64).float())), X, "a:4 PERMUTATION"
+    ),
+    "lone units, packed": Row(
+        Net(lambda m, x: torch.stack([m.a(x), m.b(x)]).squeeze(-1), a=Linear(3, 1), b=Linear(3, 1)), X, ""
+    ),
+    "latents": Row(
+        Net(lambda m, x: F.scaled_dot_product_attention(x, m.l, m.l), l=weight(4, 3)), X, "output:4 PERMUTATION"
+    ),
+    "latents, causal": Row(
+        Net(
+            lambda m, x: m.b(F.scaled_dot_product_attention(m.l, m.l, m.l, is_causal=True).mean(0) + x),
+            l=weight(4, 3),
+            b=Linear(3, 2),
+        ),
+        X,
+        "",
+    ),
+    "bounds of units": Row(
+        two(lambda m, x: m.b(m.a(x).clamp(m.low, m.high)), low=weight(4), high=weight(4)), X, "a:4 POSITIVE"
+    ),
+    "einsum, dots": Row(
+        Net(
+            lambda m, x: torch.einsum("...i,io", torch.einsum("...i,ij->...j", x, m.v).relu(), m.w),
+            v=weight(3, 4),
+            w=weight(4, 2),
+        ),
+        S,
+        "output:4 POSITIVE",
+        True,
+    ),
+    "tensordot": Row(
+        Net(lambda m, x: torch.tensordot(torch.tensordot(x, m.v, 1).relu(), m.w, 1), v=weight(3, 4), w=weight(4, 2)),
+        S,
+        "output:4 POSITIVE",
+        True,
+    ),
+    "unfolded": Row(
+        Net(lambda m, x: m.b(F.unfold(m.a(x).relu(), 2).mT), a=Conv(2, 3, 1), b=Linear(12, 2)), IMAGE, "a:3 POSITIVE"
+    ),
+    "pixel unshuffle": Row(
+        Net(lambda m, x: m.b(F.pixel_unshuffle(m.a(x).relu(), 2)), a=Conv(2, 3, 1), b=Conv(12, 2, 1)),
+        IMAGE,
+        "a:3 POSITIVE",
+    ),
+    "cosine similarity": Row(
+        Net(lambda m, x: F.cosine_similarity(m.a(x), m.a(x + 1)), a=Linear(3, 4)), X, "a:4 PERMUTATION"
+    ),
+    "weight norm": Row(
+        chain(nn.utils.parametrizations.weight_norm(Linear(3, 4)), nn.ReLU(), Linear(4, 2)),
+        X,
+        "0.dim0:4 sign+positive+positive",
+    ),
+    "norms over time": Row(
+        two(lambda m, x: m.b(m.a(x).norm(dim=1) + m.a(x).std(1) + m.a(x).var(1).sqrt())), S, "a:4 NONZERO"
+    ),
+    "range over time": Row(two(lambda m, x: m.b(m.a(x).amax(1) - m.a(x).amin(1))), S, "a:4 POSITIVE"),
+    "count over time": Row(two(lambda m, x: m.b(m.a(x).norm(p=0, dim=1))), S, "a:4 NONZERO"),
+    "bags": Row(Net(lambda m, i: m.b(m.e(i).relu()), e=nn.EmbeddingBag(7, 4), b=Linear(4, 2)), TOKENS, "e:4 POSITIVE"),
+    "bags, largest": Row(
+        Net(lambda m, i: m.b(m.e(i)), e=nn.EmbeddingBag(7, 4, mode="max"), b=Linear(4, 2)), TOKENS, "e:4 POSITIVE"
     ),
     "padded shortcut": Row(
         Net(lambda m, x: m.b((F.pad(m.a(x), (0, 3)) + m.c(x)).relu()), a=Linear(3, 4), c=Linear(3, 7), b=Linear(7, 2)),

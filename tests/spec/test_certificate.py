@@ -128,6 +128,9 @@ class Uncopied(nn.Linear):
 
 
 def test_a_module_that_cannot_be_copied_is_read_unchecked() -> None:
-    spec = spec_of(chain(Uncopied(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.zeros(5, 3))
+    module = chain(Uncopied(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    spec = spec_of(module, torch.zeros(5, 3))
     assert spec.free_axes
     assert "not checked on the network itself" in spec.report()
+    with pytest.raises(SpecError, match="copy in float64: this layer is not copied"):
+        spec.report(verify=True)

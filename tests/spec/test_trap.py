@@ -52,6 +52,11 @@ STILL: Mapping[str, tuple[nn.Module, Any, str]] = {
     "cumsum": (two(lambda m, x: m.b(m.a(x).cumsum(1))), X, "the order of the units matters"),
     "argmax": (two(lambda m, x: m.b(m.a(x)) * m.a(x).argmax(1)[:, None]), X, "the order of the units matters"),
     "where the largest is": (two(lambda m, x: m.b(m.a(x)) * m.a(x).max(1)[1][:, None]), X, "position of the largest"),
+    "argmax of all": (
+        Net(lambda m, x: m.a(x) + m.a(x).argmax().float(), a=nn.Conv1d(2, 3, 1)),
+        drawn(2, 2, 5),
+        "order of all entries",
+    ),
     "flip": (two(lambda m, x: m.b(m.a(x).flip(1))), X, "change their order"),
     "roll": (two(lambda m, x: m.b(m.a(x).roll(1, 1))), X, "change their order"),
     "pooled over units": (two(lambda m, x: m.b(F.avg_pool1d(m.a(x), 3, 1, 1))), X, "positions of a map"),
@@ -113,7 +118,7 @@ LESS: Mapping[str, tuple[nn.Module, Any, str]] = {
     "norm of order two": (
         Net(lambda m, x: m.b(torch.norm(m.a(x), 2, dim=1)), a=Linear(3, 4), b=Linear(4, 2)),
         S,
-        "a:4 PERMUTATION",
+        "a:4 NONZERO",
     ),
     "mask of the units": (two(lambda m, x: m.b(m.a(x) * (m.a(x) > 0.3))), X, "a:4 PERMUTATION"),
     "a scalar added": (two(lambda m, x: m.b(m.a(x) + m.g), g=weight()), X, "a:4 PERMUTATION"),

@@ -8,7 +8,7 @@ import torch
 from tests.laws.registry import MODULES, mlp
 from torch import Tensor, nn
 
-from weightspace.errors import ShapeError
+from weightspace.errors import DataError, ShapeError
 from weightspace.spec import (
     FIXED,
     PERMUTATION,
@@ -23,7 +23,7 @@ from weightspace.spec import (
     View,
     spec_of,
 )
-from weightspace.testing import Blueprint, Layer, assert_function_preserved, function_error
+from weightspace.testing import Blueprint, Layer, assert_function_preserved, function_changes, function_error
 
 
 @dataclass
@@ -328,3 +328,32 @@ def test_tied_weights_move_together() -> None:
         (ParamSpec("w", (Leg("h", (1,)), Leg("i")), "weight", View("up.weight")),),
     )
     assert_function_preserved(Tied(), spec, torch.randn(5, 2))
+
+
+def test_changes_are_told_by_decade() -> None:
+    module, x = nn.Sequential(nn.Linear(2, 4), nn.ReLU6(), nn.Linear(4, 1)), torch.randn(5, 2)
+    right, wrong = (spec_of(nn.Sequential(nn.Linear(2, 4), a, nn.Linear(4, 1))) for a in (nn.ReLU6(), nn.ReLU()))
+    changes = function_changes(module, right, x)
+    assert [change.decade for change in changes] == list(range(-3, 4))
+    assert all(change.telling and change.error <= change.allowed for change in changes)
+    changes = function_changes(module, wrong, x, tolerance=0.1)
+    assert {change.allowed for change in changes} == {0.1}
+    assert max(change.error for change in changes) > 0.1
+    tokens = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 1))
+    ids = torch.arange(5)
+    assert [change.decade for change in function_changes(tokens, spec_of(tokens, ids), ids)] == [0]
+
+
+def test_positional_and_keyword_arguments_together() -> None:
+    module, x = nn.Linear(2, 3), torch.randn(5, 2)
+    both = ((), {"input": x})
+    assert function_error(module, spec_of(module, both), both) == 0
+
+
+def test_what_cannot_be_tried_is_refused() -> None:
+    module, x = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)), torch.randn(5, 2)
+    spec = spec_of(module)
+    with pytest.raises(DataError, match="elements is 0"):
+        function_error(module, spec, x, elements=0)
+    with pytest.raises(DataError, match="tolerance is -1"):
+        function_changes(module, spec, x, tolerance=-1.0)

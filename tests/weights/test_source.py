@@ -16,7 +16,7 @@ from torch import nn
 from weightspace.errors import DataError, FormatError, ShapeError, SpecError, UnknownNameError, WeightspaceError
 from weightspace.spec import FIXED, PERMUTATION, POSITIVE, SIGN, Sine, spec_of
 from weightspace.weights import features_of
-from weightspace.weights.source import Reading, Source, read_source
+from weightspace.weights.source import Reading, Source, read_source, read_sources
 from weightspace.weights.source.chain import guess_chain
 from weightspace.weights.source.factory import call_factory
 from weightspace.weights.source.file import read_program, read_state
@@ -256,8 +256,68 @@ def test_an_archive_gives_the_network_that_was_exported(folder: Path) -> None:
     assert equal(source, network)
     assert source.spec() == spec_of(network, torch.randn(2, 3, 8, 8))
     assert source.spec().notes == spec_of(network, torch.randn(2, 3, 8, 8)).notes
-    with pytest.raises(SpecError, match="leave module, activation and inputs out"):
-        read_source("network.pt2", Reading(activation="relu"))
+
+
+def test_an_archive_keeps_keywords_and_ties(folder: Path) -> None:
+    network = call_factory(named("tied"))[0]
+    torch.export.save(torch.export.export(network, (torch.randn(2, 4),)), "tied.pt2")
+    source = read_source("tied.pt2")
+    assert source.spec() == spec_of(network, torch.randn(2, 4))
+    assert set(source.rest(source.spec())) == set()
+    state = source.module.state_dict(keep_vars=True)
+    assert state["behind.weight"] is state["ahead.weight"]
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, x: torch.Tensor, *, by: torch.Tensor) -> torch.Tensor:
+            return self.net(x) * by
+
+    inputs = ((torch.randn(2, 2),), {"by": torch.ones(1)})
+    torch.export.save(torch.export.export(Scaled(), *inputs), "both.pt2")
+    positional, keywords = read_source("both.pt2").inputs
+    assert torch.equal(positional[0], inputs[0][0])
+    assert torch.equal(keywords["by"], inputs[1]["by"])
+
+
+@pytest.mark.parametrize(
+    ("names", "reading", "own"),
+    [
+        (["network.pt2"], Reading(activation="relu"), "brings its own module"),
+        (["network.pt2"], Reading(inputs=("2,2",)), "brings its own inputs"),
+        ([named("mlp")], Reading(module=named("cnn")), "brings its own module"),
+        ([named("mlp"), "network.pt2"], Reading(activation="relu"), "bring their own module"),
+    ],
+)
+def test_what_no_network_takes_is_refused(folder: Path, names: list[str], reading: Reading, own: str) -> None:
+    torch.export.save(export(mlp(), 2, 2), "network.pt2")
+    with pytest.raises(SpecError, match=own):
+        read_sources(names, reading)
+
+
+def test_each_of_several_networks_takes_what_it_needs(folder: Path) -> None:
+    network = mlp()
+    torch.export.save(export(network, 2, 2), "network.pt2")
+    torch.save(network.state_dict(), "network.pt")
+    sources = read_sources(["network.pt2", named("mlp"), "network.pt"], Reading(module=named("mlp"), inputs=("7,2",)))
+    assert [equal(source, network) for source in sources] == [True, False, True]
+    assert [len(source.inputs[0]) for source in sources[1:]] == [7, 7]
+
+
+def test_a_guess_takes_the_inputs_that_are_given(folder: Path) -> None:
+    torch.save(mlp().state_dict(), "network.pt")
+    assert read_source("network.pt", Reading(inputs=("7,2",))).inputs[0].shape == (7, 2)
+    with pytest.raises(SpecError, match="does not accept example inputs"):
+        read_source("network.pt", Reading(inputs=("7,3",))).spec()
+
+
+def test_a_pickle_that_torch_does_not_take_apart_is_no_mere_damage(folder: Path) -> None:
+    (folder / "network.bin").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(FormatError, match="holds more than tensors, and reading that could run code"):
+        read_source("network.bin")
+    assert not (folder / "boom").exists()
 
 
 def test_an_archive_may_leave_a_size_open(folder: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from safetensors.torch import save
 
+from weightspace.cli.new import check_new
 from weightspace.cli.note import print_notes
 from weightspace.disk import write_atomic
 from weightspace.errors import FormatError, ShapeError, SpecError, unknown
@@ -13,7 +14,7 @@ from weightspace.gauge import Aligned, align_activations
 from weightspace.gauge import align as align_weights
 from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures
-from weightspace.weights.source import Reading, Source, read_source
+from weightspace.weights.source import Reading, Source, read_sources
 
 __all__ = ["align"]
 
@@ -46,8 +47,10 @@ def align(
     """
     if by not in _MATCHINGS:
         raise unknown("matching", by, _MATCHINGS)
-    _check_out(out, force=force)
-    moving, fixed = (read_source(name, reading) for name in (source, to))
+    if out.suffix != ".safetensors":
+        raise FormatError(f"{out} ends in {out.suffix!r}; the network is written as .safetensors: name it so.")
+    check_new(out, force=force)
+    moving, fixed = read_sources((source, to), reading)
     spec = moving.spec()
     print_notes(spec.notes)
     if fixed.spec() != spec:
@@ -59,18 +62,9 @@ def align(
     print(out)
 
 
-def _check_out(out: Path, *, force: bool) -> None:
-    if out.suffix != ".safetensors":
-        raise FormatError(f"{out} ends in {out.suffix!r}; the network is written as .safetensors: name it so.")
-    if out.exists() and not force:
-        raise FormatError(f"{out} exists. Remedy: give another name, or --force to write over it.")
-
-
 def _by_activations(moving: Source, fixed: Source, spec: NetworkSpec) -> Aligned:
     if moving.program is not None:
         raise SpecError(f"{moving.name} is an exported program, whose layers cannot be listened to; align by weights.")
-    if not isinstance(moving.inputs, tuple):
-        raise SpecError("inputs by keyword are not supported by activations; return a tuple from the factory.")
     return align_activations(moving.module, fixed.module, spec, moving.inputs)
 
 

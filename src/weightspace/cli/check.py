@@ -1,27 +1,15 @@
 """``weightspace check``: does a network compute the same when its weights are moved by its symmetries?"""
 
-import copy
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 from cyclopts import Parameter
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from weightspace.cli.note import print_notes
-from weightspace.errors import DataError
-from weightspace.spec import NetworkSpec
-from weightspace.spec.precision import double_precision, scaled
-from weightspace.spec.trace import arguments_of
-from weightspace.testing import tolerance_of
-from weightspace.testing.orbit import MEANINGLESS, conditioning_of, deviation
-from weightspace.weights import WeightFeatures, act, features_of, sample_element
-from weightspace.weights.source import Reading, Source, read_source
+from weightspace.testing import function_changes
+from weightspace.testing.function import Change
+from weightspace.weights.source import Reading, read_source
 
 __all__ = ["check"]
-
-DECADES = range(-3, 4)
 
 
 def check(
@@ -48,20 +36,20 @@ def check(
         tolerance: the largest relative change that passes; by default what rounding may cause in this network.
         reading: how a file becomes a network.
     """
-    if elements < 1 or not 0 <= log_scale <= 20:
-        raise DataError(f"elements is {elements} and log_scale {log_scale:g}; expected at least 1, and 0 to 20.")
     network = read_source(source, reading)
     spec = network.spec()
+    network.features(spec)  # which refuses what has no finite values
+    changes = function_changes(
+        network.module, spec, network.inputs, elements=elements, log_scale=log_scale, seed=seed, tolerance=tolerance
+    )
     print_notes(spec.notes)
     print(f"group elements: {elements}; free axes: {len(spec.free_axes)}; scales up to 1e{log_scale:g}")
-    verdicts = set()
-    for decade, change, allowed in _changes(network, spec, elements, log_scale, seed):
-        limit = allowed if tolerance is None else tolerance
-        verdict = "ok" if change <= limit else "FAILED"
-        if limit >= MEANINGLESS:
-            verdict = "tells nothing"
-        print(f"inputs x {decade:>4}: change {change:.1e}, allowed {limit:.1e}: {verdict}")
-        verdicts.add(verdict)
+    for change in changes:
+        print(
+            f"inputs x {f'1e{change.decade}':>4}: change {change.error:.1e}, allowed {change.allowed:.1e}: "
+            f"{_verdict(change)}"
+        )
+    verdicts = {_verdict(change) for change in changes}
     if "FAILED" in verdicts:
         print("The function changes: the symmetries do not hold.")
     elif "ok" in verdicts:
@@ -71,27 +59,7 @@ def check(
     return int("FAILED" in verdicts or "ok" not in verdicts)
 
 
-def _changes(
-    network: Source, spec: NetworkSpec, elements: int, log_scale: float, seed: int
-) -> Iterator[tuple[str, float, float]]:
-    """For each decade of inputs the largest relative change of the outputs, and what rounding may cause."""
-    network.features(spec)  # which refuses what has no finite values
-    module = copy.deepcopy(network.module).double()
-    x = features_of(spec, module)
-    g = sample_element(spec, elements, generator=torch.Generator().manual_seed(seed), log_scale=log_scale)
-    multiplied = any(isinstance(x, Tensor) and x.is_floating_point() for x in pytree.tree_leaves(network.inputs))
-    for decade in DECADES if multiplied else [0]:
-
-        def answer(x: WeightFeatures, inputs: Any = scaled(network.inputs, 10.0**decade)) -> Any:  # noqa: B008
-            return _answer(x.to_modules(module)[0], inputs, seed)
-
-        plain = answer(x)
-        change = max(deviation(plain, answer(act(g[row : row + 1], x))).error for row in range(elements))
-        yield f"1e{decade}", change, tolerance_of(torch.float64, conditioning_of(answer, x, torch.float64, seed=seed))
-
-
-def _answer(module: nn.Module, inputs: Any, seed: int) -> Any:
-    positional, keywords = arguments_of(inputs)
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), double_precision():
-        torch.manual_seed(seed)
-        return module(*positional, **keywords)
+def _verdict(change: Change) -> str:
+    if not change.telling:
+        return "tells nothing"
+    return "ok" if change.error <= change.allowed else "FAILED"

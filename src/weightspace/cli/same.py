@@ -10,12 +10,13 @@ from cyclopts import Parameter
 from torch import Tensor
 
 from weightspace.cli.note import print_notes
-from weightspace.errors import FormatError
+from weightspace.errors import FormatError, SpecError
 from weightspace.gauge import families
 from weightspace.gauge import same as compare
+from weightspace.gauge.same import rounding
 from weightspace.spec import Factor, NetworkSpec
 from weightspace.weights import Element, WeightFeatures
-from weightspace.weights.source import Reading, Source, read_source
+from weightspace.weights.source import Reading, Source, read_sources
 from weightspace.weights.source.file import PROGRAMS, STATES
 from weightspace.zoo import open_zoo
 from weightspace.zoo.format import MANIFEST_FILE
@@ -48,13 +49,10 @@ def same(
         folder = Path(first)
         if not folder.is_dir():
             raise FormatError(f"{first} is no folder; give a second network to compare it with, or a folder.")
-        return (
-            _same_zoo(folder, tolerance)
-            if (folder / MANIFEST_FILE).exists()
-            else _same_files(folder, tolerance, reading)
-        )
-    pair = [read_source(name, reading) for name in (first, second)]
-    return _same_pair(pair[0], pair[1], tolerance)
+        whole = _same_zoo if (folder / MANIFEST_FILE).exists() else _same_files
+        return whole(folder, tolerance, reading)
+    a, b = read_sources((first, second), reading)
+    return _same_pair(a, b, tolerance)
 
 
 def _same_pair(a: Source, b: Source, tolerance: float | None) -> int:
@@ -125,7 +123,7 @@ def _same_files(folder: Path, tolerance: float | None, reading: Reading) -> int:
     files = sorted(path for path in folder.iterdir() if path.suffix in (*STATES, *PROGRAMS) and path.is_file())
     if not files:
         raise FormatError(f"{folder} holds no networks; expected files ending in {', '.join((*STATES, *PROGRAMS))}.")
-    sources = [read_source(path, reading if path.suffix in STATES else Reading()) for path in files]
+    sources = read_sources(files, reading)
     spaces: list[_Space] = []
     for source, spec in zip(sources, _specs(sources), strict=True):
         space = next((space for space in spaces if space.holds(source, spec)), None)
@@ -149,8 +147,7 @@ class _Space:
 
     def families(self, tolerance: float | None) -> list[list[str]]:
         parts = [source.features(self.spec) for source in self.sources]
-        if tolerance is None:  # rounding is that of the coarsest type
-            tolerance = max(torch.finfo(part.dtype).eps for part in parts) ** (2 / 3)
+        tolerance = rounding(tolerance, *parts)
         names = [Path(source.name).name for source in self.sources]
         wide = [part.to(torch.float64) for part in parts]
         return [[names[row] for row in rows] for rows in families(WeightFeatures.cat(wide), tolerance)]
@@ -169,7 +166,11 @@ def _specs(sources: Sequence[Source]) -> Iterator[NetworkSpec]:
         yield known[shapes]
 
 
-def _same_zoo(folder: Path, tolerance: float | None) -> int:
+def _same_zoo(folder: Path, tolerance: float | None, reading: Reading) -> int:
+    if reading != Reading():
+        raise SpecError(
+            f"{folder} is a zoo, which says itself how it is read; leave module, activation and inputs out."
+        )
     zoo = open_zoo(folder)
     names = [f"network {number}" for number in zoo.column("number")]
     return _tell([[names[row] for row in rows] for rows in families(zoo.features(), tolerance)] if names else [])

@@ -1,6 +1,7 @@
 """Moving networks onto others by their symmetries: units matched by weights, up to scales, signs and phases."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -88,9 +89,7 @@ def align(x: WeightFeatures, to: WeightFeatures, *, sweeps: int = 100, seed: int
         return pair.finish(_better(*ends))
 
 
-def align_activations(
-    module: nn.Module, to: nn.Module, spec: NetworkSpec, inputs: Tensor | tuple[Tensor, ...]
-) -> Aligned:
+def align_activations(module: nn.Module, to: nn.Module, spec: NetworkSpec, inputs: Any) -> Aligned:
     """One network moved onto another by what their units answer to the same inputs.
 
     Units are matched by the correlation of their values ahead of the activation, over samples and positions; where
@@ -102,7 +101,8 @@ def align_activations(
         module: the network to be moved; it is not changed, nor is the other.
         to: a network of the same architecture.
         spec: the space of both.
-        inputs: what both are called with, in evaluation mode: one tensor, or a tuple of arguments.
+        inputs: what both are called with, in evaluation mode: a tensor, a tuple of arguments, a dict of keyword
+            arguments, or the pair of both.
 
     Raises:
         ShapeError: a module that does not fit the spec.

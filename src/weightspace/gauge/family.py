@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from weightspace.gauge.canonical import canonicalise
-from weightspace.gauge.same import same
+from weightspace.gauge.same import rounding, same
 from weightspace.weights import WeightFeatures
 
 __all__ = ["families"]
@@ -33,8 +33,7 @@ def families(x: WeightFeatures, tolerance: float | None = None) -> list[list[int
         >>> families(WeightFeatures.cat([x, act(sample_element(x.spec, 2), x)]))
         [[0, 2], [1, 3]]
     """
-    if tolerance is None:
-        tolerance = torch.finfo(x.dtype).eps ** (2 / 3)
+    tolerance = rounding(tolerance, x)
     finite = torch.stack([tensor.isfinite().flatten(1).all(1) for tensor in x.tensors]).all(0)
     rows = finite.nonzero()[:, 0]
     marks = torch.cat([_marks(x[chunk]) for chunk in rows.split(CHUNK)]) if len(rows) else torch.zeros(0, 1, 3)

@@ -78,7 +78,7 @@ def barrier_curve(
             network, so a list or a loader. `None` interpolates the statistics like all else.
 
     Raises:
-        ShapeError: as for `interpolate`.
+        ShapeError: as for `interpolate`; nothing to calibrate with.
 
     Example:
         >>> from weightspace.spec import spec_of
@@ -109,6 +109,9 @@ def recalibrate(module: nn.Module, inputs: Iterable[Tensor | tuple[Tensor, ...]]
     They become the plain average over the batches. Only these layers see the batches as in training; dropout stays
     off. A module without them is left as it is.
 
+    Raises:
+        ShapeError: no batches.
+
     Example:
         >>> norm = nn.BatchNorm1d(1)
         >>> recalibrate(norm, [torch.tensor([[1.0], [3.0]])])
@@ -125,9 +128,16 @@ def recalibrate(module: nn.Module, inputs: Iterable[Tensor | tuple[Tensor, ...]]
         layer.reset_running_stats()
         layer.momentum = None  # torch then takes the plain average over all batches
         layer.train()
+    batches = 0
     with torch.no_grad():
         for batch in inputs:
             module(*(batch if isinstance(batch, tuple) else (batch,)))
+            batches += 1
+    if not batches:
+        raise ShapeError(
+            "there are no inputs to estimate statistics by; give a list of batches or a loader, as an iterator is at "
+            "its end after the first network."
+        )
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     module.eval()

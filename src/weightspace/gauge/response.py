@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,12 @@ from weightspace.gauge.lift import lifted_places, lifted_spec
 from weightspace.gauge.match import Parity, Similarities, leg_parity
 from weightspace.gauge.norm import wire_ends
 from weightspace.spec import Factor, NetworkSpec, Place
+from weightspace.spec.trace import arguments_of
 
 __all__ = ["correlations", "responses"]
 
 
-def responses(
-    module: nn.Module, spec: NetworkSpec, inputs: Tensor | tuple[Tensor, ...]
-) -> dict[str, tuple[str, Tensor]]:
+def responses(module: nn.Module, spec: NetworkSpec, inputs: Any) -> dict[str, tuple[str, Tensor]]:
     """The values ahead of the activation of every place that one module alone computes.
 
     Recorded is what a module that owns parameters of wires into a single place gives out, where one dimension of it
@@ -48,7 +48,8 @@ def responses(
 
         module.get_submodule(path).register_forward_hook(record)
     with torch.no_grad():
-        module(*(inputs if isinstance(inputs, tuple) else (inputs,)))
+        positional, keywords = arguments_of(inputs)
+        module(*positional, **keywords)
     return {path: (owners[path].name, torch.cat(values)) for path, values in found.items()}
 
 
@@ -78,9 +79,7 @@ def _by_unit(layer: nn.Module, output: object, shape: tuple[int, ...]) -> Tensor
     return output.movedim(dims[0] if maps else dims[-1], -1).reshape(-1, *shape)
 
 
-def correlations(
-    module: nn.Module, to: nn.Module, spec: NetworkSpec, inputs: Tensor | tuple[Tensor, ...]
-) -> dict[str, Similarities]:
+def correlations(module: nn.Module, to: nn.Module, spec: NetworkSpec, inputs: Any) -> dict[str, Similarities]:
     """How alike the units of two networks answer, for every free axis with recorded values.
 
     Returns:

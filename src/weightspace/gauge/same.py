@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
-from weightspace.errors import ShapeError
+from weightspace.errors import DataError, ShapeError
 from weightspace.gauge.align import align
 from weightspace.gauge.canonical import canonical_element
 from weightspace.gauge.phase import fold_phases
 from weightspace.weights import Element, WeightFeatures, act
 
-__all__ = ["Sameness", "same"]
+__all__ = ["Sameness", "rounding", "same"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,7 @@ def same(a: WeightFeatures, b: WeightFeatures, tolerance: float | None = None) -
 
     Raises:
         ShapeError: networks of different spaces, more than one at a time, or entries that are not finite.
+        DataError: a tolerance that is negative or no number.
 
     Example:
         >>> from weightspace.spec import spec_of
@@ -66,11 +67,27 @@ def same(a: WeightFeatures, b: WeightFeatures, tolerance: float | None = None) -
         )
     if len(a) != 1 or len(b) != 1:
         raise ShapeError(f"same compares one network with one other, not {len(a)} with {len(b)}; index the batch.")
-    if tolerance is None:
-        tolerance = max(torch.finfo(x.dtype).eps for x in (a, b)) ** (2 / 3)
+    tolerance = rounding(tolerance, a, b)
     with torch.no_grad():
         answer = _canonically(a, b, tolerance)
         return answer if answer.equal else _aligned(a, b, tolerance, answer.distance)
+
+
+def rounding(tolerance: float | None, *networks: WeightFeatures) -> float:
+    """The largest relative difference that counts as rounding: as told, or that of the coarsest type.
+
+    Raises:
+        DataError: a tolerance that is negative or no number, which nothing could meet.
+
+    Example:
+        >>> rounding(1e-3)
+        0.001
+    """
+    if tolerance is None:
+        return float(max(torch.finfo(x.dtype).eps for x in networks) ** (2 / 3))
+    if not tolerance >= 0:
+        raise DataError(f"tolerance is {tolerance:g}; expected zero or more, such as 1e-5.")
+    return tolerance
 
 
 def _canonically(a: WeightFeatures, b: WeightFeatures, tolerance: float) -> Sameness:

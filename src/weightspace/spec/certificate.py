@@ -76,7 +76,8 @@ def certify(spec: NetworkSpec) -> Certificate:
     """The certificate of a spec, on the module that it was read from.
 
     Raises:
-        SpecError: the spec was not read from a module in this process, or the module is gone.
+        SpecError: the spec was not read from a module in this process, the module is gone, or it does not run as a
+            copy in float64.
 
     Example:
         >>> from weightspace.spec import spec_of
@@ -92,7 +93,13 @@ def certify(spec: NetworkSpec) -> Certificate:
             "this spec does not know the module it describes (it was loaded, written by hand, or the module is gone); "
             "read it again with spec_of(module, example_inputs) and keep the module."
         )
-    error = _error(spec, _prepared(spec, module), inputs)
+    try:
+        error = _error(spec, _prepared(spec, module), inputs)
+    except Exception as reason:  # the module's own, as in `verified`
+        raise SpecError(
+            f"{type(module).__name__} cannot be checked, for it does not run as a copy in float64: {reason}. "
+            "Use report() without verify=True, or check a copy of the module that does."
+        ) from reason
     why = _unranked(spec)
     if why:
         return Certificate(error, spec.numel, _orbit_dimension(spec, _prepared(spec, module)), None, why)

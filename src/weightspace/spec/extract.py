@@ -27,9 +27,9 @@ def spec_of(
 
     Args:
         module: the network, in the mode (`train` or `eval`) whose function is meant; or an exported program.
-        example_inputs: what the module is called with: a tensor, a tuple of arguments, or a dict of keyword
-            arguments. `None` tries what the first layer accepts. The spec holds for inputs of this shape, and for
-            others as far as the module computes the same on them.
+        example_inputs: what the module is called with: a tensor, a tuple of arguments, a dict of keyword
+            arguments, or the pair of both. `None` tries what the first layer accepts. The spec holds for inputs of this
+            shape, and for others as far as the module computes the same on them.
         strict: raise where something is not understood, instead of fixing what it touches.
         verify: check on the network itself that random elements of the group do not change its function.
 
@@ -50,10 +50,7 @@ def spec_of(
         any computation.
     """
     if isinstance(module, ExportedProgram):
-        positional, keywords = module.example_inputs or ((), {})
-        return _solved(
-            functional(module), None, keywords if keywords and not positional else positional, strict, verify
-        )
+        return _solved(functional(module), None, module.example_inputs or ((), {}), strict, verify)
     if not any(True for _ in module.parameters()):
         raise SpecError(f"{type(module).__name__} has no parameters, so there are no weights to describe.")
     inputs = example_inputs_of(module) if example_inputs is None else example_inputs

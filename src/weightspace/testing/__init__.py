@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from weightspace.testing.function import assert_function_preserved, function_error
+    from weightspace.testing.function import assert_function_preserved, function_changes, function_error
     from weightspace.testing.law import (
         assert_equivariant,
         assert_invariant,
@@ -26,6 +26,7 @@ __all__ = [
     "assert_invariant",
     "assert_orbit",
     "equivariance_error",
+    "function_changes",
     "function_error",
     "invariance_error",
     "orbit_error",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _FILES = {
-    "function": ("assert_function_preserved", "function_error"),
+    "function": ("assert_function_preserved", "function_changes", "function_error"),
     "law": ("assert_equivariant", "assert_invariant", "equivariance_error", "invariance_error", "random_features"),
     "network": ("Blueprint", "Layer", "random_module"),
     "orbit": ("assert_orbit", "orbit_error", "tolerance_of"),

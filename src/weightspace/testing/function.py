@@ -1,7 +1,6 @@
 """Whether a network computes the same after its weights were moved: the proof that a spec is right."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +9,37 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from weightspace.errors import ShapeError
+from weightspace.errors import DataError, ShapeError
 from weightspace.spec import Element, NetworkSpec, ParamSpec, identity, sample_element
 from weightspace.spec.precision import double_precision, scaled
+from weightspace.spec.trace import arguments_of
 from weightspace.testing.orbit import MEANINGLESS, Deviation, conditioning_of, deviation, tolerance_of
 from weightspace.weights import WeightFeatures, act, features_of
 
-__all__ = ["assert_function_preserved", "function_error"]
+__all__ = ["Change", "assert_function_preserved", "function_changes", "function_error"]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 DECADES = range(-3, 4)
 ELEMENTS = 4
+
+
+@dataclass(frozen=True)
+class Change:
+    """How much a network's function changes at inputs of one size.
+
+    Args:
+        decade: the inputs are the examples times `10**decade`.
+        error: the largest relative change of the outputs, over all group elements.
+        where: the output and the entry where it was found.
+        allowed: the change that passes: what rounding may cause, or the tolerance that was given.
+        telling: whether it can be told by these inputs: rounding alone causes less than 1e-2, or a tolerance was given.
+    """
+
+    decade: int
+    error: float
+    where: str
+    allowed: float
+    telling: bool
 
 
 def function_error(
@@ -44,7 +63,7 @@ def function_error(
         module: the network. It may return tensors, or tensors in tuples, lists, mappings, dataclasses or pytrees.
         spec: the description under test; it is right if the error is of the order of rounding.
         example_inputs: what the module is called with: a tuple of positional arguments, a mapping of keyword arguments,
-            or a single tensor.
+            the pair of both, or a single tensor.
         elements: how many group elements are tried.
         log_scale: positive scales reach from `10**-log_scale` to `10**log_scale`.
         seed: of the group elements, of random weights, and of the module's own draws, which are the same in each call.
@@ -56,6 +75,8 @@ def function_error(
     Raises:
         ShapeError: the spec describes another architecture than the module has, there are no inputs, or the module
             returns something that holds no tensors.
+        DataError: no elements, or scales out of range.
+        SpecError: inputs of another form.
 
     Example:
         >>> from weightspace.spec import spec_of
@@ -66,6 +87,35 @@ def function_error(
     trial = _Trial.of(module, spec, example_inputs, seed, training)
     x = trial.random() if randomise else trial.own()
     return max(found.error for found in trial.deviations(x, trial.elements(elements, log_scale)).values())
+
+
+def function_changes(
+    module: nn.Module,
+    spec: NetworkSpec,
+    example_inputs: Inputs,
+    *,
+    elements: int = ELEMENTS,
+    log_scale: float = 2.0,
+    seed: int = 0,
+    tolerance: float | None = None,
+) -> tuple[Change, ...]:
+    """How much a network's function changes at inputs of each size, beside what rounding may cause.
+
+    What `assert_function_preserved` asserts of the network's own weights, as numbers; arguments and errors as there and
+    in `function_error`.
+
+    Returns:
+        The changes by decade of the inputs, ascending; one where the inputs hold nothing that can be multiplied.
+
+    Example:
+        >>> from weightspace.spec import spec_of
+        >>> module = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+        >>> changes = function_changes(module, spec_of(module), torch.randn(5, 2))
+        >>> [change.decade for change in changes if change.telling and change.error <= change.allowed]
+        [-3, -2, -1, 0, 1, 2, 3]
+    """
+    trial = _Trial.of(module, spec, example_inputs, seed, training=False)
+    return trial.changes(trial.own(), trial.elements(elements, log_scale), tolerance)
 
 
 def assert_function_preserved(
@@ -123,7 +173,7 @@ class _Trial:
 
     module: nn.Module
     spec: NetworkSpec
-    calls: Mapping[str, Inputs]
+    calls: Mapping[int, Inputs]
     seed: int
 
     @classmethod
@@ -132,6 +182,8 @@ class _Trial:
         return cls(module if training else module.eval(), spec, _decades(inputs), seed)
 
     def elements(self, count: int, log_scale: float) -> Element:
+        if count < 1 or not 0 <= log_scale <= 20:
+            raise DataError(f"elements is {count} and log_scale {log_scale:g}; expected at least 1, and 0 to 20.")
         return sample_element(self.spec, count, generator=torch.Generator().manual_seed(self.seed), log_scale=log_scale)
 
     def own(self) -> WeightFeatures:
@@ -146,53 +198,59 @@ class _Trial:
             self.spec, [_redrawn(p, t, generator) for p, t in zip(self.spec.params, own.tensors, strict=True)]
         )
 
-    def deviations(self, x: WeightFeatures, g: Element) -> dict[str, Deviation]:
-        """For each of the inputs, the largest deviation of a network moved by an element from the network `x`."""
+    def deviations(self, x: WeightFeatures, g: Element) -> dict[int, Deviation]:
+        """For each decade of inputs, the largest deviation of a network moved by an element from the network `x`."""
         plain = self.answers(x)
         worst = dict.fromkeys(plain, Deviation(0.0))
         for row in range(len(g)):
             moved = self.answers(act(g[row : row + 1], x))
-            for name, answer in plain.items():
-                worst[name] = max(worst[name], deviation(answer, moved[name]), key=lambda found: found.error)
+            for decade, answer in plain.items():
+                worst[decade] = max(worst[decade], deviation(answer, moved[decade]), key=lambda found: found.error)
         return worst
 
-    def answers(self, x: WeightFeatures) -> dict[str, Any]:
-        """What the network with the weights `x` makes of each of the inputs."""
+    def answers(self, x: WeightFeatures) -> dict[int, Any]:
+        """What the network with the weights `x` makes of each decade of inputs."""
         (module,) = x.to_modules(self.module)
-        return {name: self._answer(module, inputs) for name, inputs in self.calls.items()}
+        return {decade: self._answer(module, inputs) for decade, inputs in self.calls.items()}
 
     def _answer(self, module: nn.Module, inputs: Inputs) -> Any:
+        positional, keywords = arguments_of(inputs)
         devices = list(range(torch.cuda.device_count()))
         with torch.random.fork_rng(devices), torch.no_grad(), double_precision():
             torch.manual_seed(self.seed)
-            return module(**inputs) if isinstance(inputs, Mapping) else module(*inputs)
+            return module(*positional, **keywords)
 
-    def tolerances(self, x: WeightFeatures) -> dict[str, float]:
-        """For each of the inputs, the error that rounding of the weights may cause; infinite where it is any error."""
-        tolerances = {}
-        for name in self.calls:
-            one = _Trial(self.module, self.spec, {name: self.calls[name]}, self.seed)
-            conditioning = conditioning_of(one.answers, x, torch.float64, seed=self.seed)
-            allowed = tolerance_of(torch.float64, conditioning)
-            tolerances[name] = allowed if allowed < MEANINGLESS else math.inf
-        return tolerances
+    def changes(self, x: WeightFeatures, g: Element, tolerance: float | None) -> tuple[Change, ...]:
+        """For each decade of inputs the largest change by the elements, and what is allowed."""
+        if tolerance is not None and not tolerance >= 0:
+            raise DataError(f"tolerance is {tolerance:g}; expected zero or more, such as 1e-9.")
+        changes = []
+        for decade, found in self.deviations(x, g).items():
+            allowed = self._rounding(x, decade) if tolerance is None else tolerance
+            telling = allowed < MEANINGLESS or tolerance is not None
+            changes.append(Change(decade, found.error, found.where, allowed, telling))
+        return tuple(changes)
 
-    def hold(self, weights: str, x: WeightFeatures, g: Element, most: float | None) -> None:
+    def _rounding(self, x: WeightFeatures, decade: int) -> float:
+        """The error that rounding of the weights may cause at one decade of inputs."""
+        one = _Trial(self.module, self.spec, {decade: self.calls[decade]}, self.seed)
+        return tolerance_of(torch.float64, conditioning_of(one.answers, x, torch.float64, seed=self.seed))
+
+    def hold(self, weights: str, x: WeightFeatures, g: Element, tolerance: float | None) -> None:
         """Raise `AssertionError` where the function of the network `x` changes by more than is allowed."""
-        tolerances = self.tolerances(x) if most is None else dict.fromkeys(self.calls, most)
-        telling = [name for name, tolerance in tolerances.items() if tolerance < math.inf]
+        changes = self.changes(x, g, tolerance)
+        telling = [change for change in changes if change.telling]
         if not telling:
             raise AssertionError(
                 f"with {weights} rounding alone changes the function by more than {MEANINGLESS:g} at all inputs "
-                f"{list(self.calls)}, so nothing can be told; give other inputs, or a tolerance."
+                f"{[_told(change) for change in changes]}, so nothing can be told; give other inputs, or a tolerance."
             )
-        found = self.deviations(x, g)
-        wrong = [name for name in telling if not found[name].error <= tolerances[name]]
+        wrong = [change for change in telling if not change.error <= change.allowed]
         if wrong:
-            name = max(wrong, key=lambda name: found[name].error)
+            worst = max(wrong, key=lambda change: change.error)
             raise AssertionError(
-                f"the function changes with {weights}: error {found[name].error:.2g} at {found[name].where} > "
-                f"tolerance {tolerances[name]:.2g} ({name}, seed {self.seed}). {self._blame(x, g)}"
+                f"the function changes with {weights}: error {worst.error:.2g} at {worst.where} > "
+                f"tolerance {worst.allowed:.2g} ({_told(worst)}, seed {self.seed}). {self._blame(x, g)}"
             )
 
     def _blame(self, x: WeightFeatures, g: Element) -> str:
@@ -218,16 +276,18 @@ class _Trial:
         return max(found.error for found in self.deviations(x, one).values())
 
 
-def _decades(inputs: Inputs) -> dict[str, Inputs]:
+def _told(change: Change) -> str:
+    return f"inputs times 1e{change.decade}"
+
+
+def _decades(inputs: Inputs) -> dict[int, Inputs]:
     """The examples times powers of ten; once where they hold nothing that can be multiplied."""
-    if isinstance(inputs, Tensor):
-        inputs = (inputs,)
-    if not len(inputs):
+    inputs = arguments_of(inputs)
+    if not any(inputs):
         raise ShapeError("function_error needs at least one example input to call the module with.")
-    inputs = dict(inputs) if isinstance(inputs, Mapping) else tuple(inputs)
     if not any(_real(leaf) for leaf in pytree.tree_leaves(inputs)):
-        return {"the inputs": inputs}
-    return {f"inputs times 1e{decade}": scaled(inputs, 10.0**decade) for decade in DECADES}
+        return {0: inputs}
+    return {decade: scaled(inputs, 10.0**decade) for decade in DECADES}
 
 
 def _real(leaf: Any) -> bool:

@@ -10,11 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
+from torch._decomp import decomposition_table
+from torch._ops import OpOverload
+from torch.export import ExportedProgram, default_decompositions
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph, GraphModule, Node
 
 from weightspace.errors import SpecError
+from weightspace.spec.activations import OPERATIONS
+from weightspace.spec.trace.rule import RULES
 
 __all__ = ["Network", "arguments_of", "exported", "functional", "network_of", "quiet"]
 
@@ -55,6 +59,9 @@ class Network:
 def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments from example inputs: a tensor, a sequence, or a mapping of keywords.
 
+    The pair `(args, kwargs)`, a tuple and a dict as exported programs have it, gives both. A module that takes a tuple
+    and a dict as its two arguments is called with `((args, kwargs), {})`.
+
     Raises:
         SpecError: anything else.
     """
@@ -62,11 +69,13 @@ def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (inputs,), {}
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
+    if isinstance(inputs, tuple) and [type(part) for part in inputs] == [tuple, dict]:
+        return inputs[0], dict(inputs[1])
     if isinstance(inputs, tuple | list):
         return tuple(inputs), {}
     raise SpecError(
-        f"example inputs of type {type(inputs).__name__}; give a tensor, a tuple of positional arguments, or a dict of "
-        "keyword arguments, as the module is called with."
+        f"example inputs of type {type(inputs).__name__}; give a tensor, a tuple of positional arguments, a dict of "
+        "keyword arguments, or the pair of both, as the module is called with."
     )
 
 
@@ -103,10 +112,27 @@ def functional(program: ExportedProgram) -> ExportedProgram:
         if _drops_nothing(node):
             node.replace_all_uses_with(node.args[0])
             program.graph.erase_node(node)
-    if not _writes_into_views(program.graph):
-        return program
-    with quiet(), torch.no_grad():
-        return program.run_decompositions({})
+    for _ in range(3):  # what an operation is made of may be made of others
+        parts = _decompositions(program.graph)
+        if not parts and not _writes_into_views(program.graph):
+            break
+        with quiet(), torch.no_grad():
+            try:
+                program = program.run_decompositions(parts)
+            except Exception:  # whatever one of the decompositions stumbles over: what has no rule is then fixed
+                return program.run_decompositions({}) if _writes_into_views(program.graph) else program
+    return program
+
+
+def _decompositions(graph: Graph) -> dict[Any, Any]:
+    """How torch computes the operations that there is no rule for, where it makes them of others."""
+    strange = {
+        node.target
+        for node in graph.nodes
+        if isinstance(node.target, OpOverload) and (node.target._opname.rstrip("_") not in {*RULES, *OPERATIONS})
+    }
+    known = {**decomposition_table, **default_decompositions()} if strange else {}
+    return {operation: known[operation] for operation in strange if operation in known}
 
 
 def _drops_nothing(node: Node) -> bool:

@@ -180,6 +180,9 @@ class _Walk:
         if not isinstance(value, Value):
             return value
         check_value(self.t, value)
+        example = node.meta.get("val")
+        if isinstance(example, torch.Tensor) and not (example.is_floating_point() or example.is_complex()):
+            self.t.unscale(value.dims)  # whichever operation rounds, or counts: integers do not scale
         if len(node.users) > 1 and not value.shared:
             value = Value(value.dims, value.zero, True, value.param, value.cases)
         return value

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -91,11 +92,22 @@ def read_program(path: Path) -> ExportedProgram:
     try:
         _check_harmless(path)
         with quiet(), _weights_only():
-            return torch.export.load(path)
+            return _tied(torch.export.load(path))
     except FormatError:
         raise
     except Exception as error:  # torch raises errors of many kinds for archives that are damaged
         raise FormatError(_unread(path, error)) from error
+
+
+def _tied(program: ExportedProgram) -> ExportedProgram:
+    """The program with every parameter that goes by several names as one object, as it was before it was saved."""
+    first: dict[object, Tensor] = {}
+    for name, tensor in program.state_dict.items():
+        # Archives keep that two tensors lie in the same memory, but not that they are one.
+        place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.requires_grad)
+        if tensor.numel() and not tensor.is_meta:
+            program.state_dict[name] = first.setdefault(place, tensor)
+    return program
 
 
 def _check_kind(path: Path) -> None:
@@ -125,6 +137,11 @@ def _unpickled(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of many kinds for files that are damaged
         blocked = re.search(r"GLOBAL (\S+)", str(error))
+        if blocked is None and isinstance(error, UnpicklingError):
+            raise FormatError(
+                f"{path} is damaged, or holds more than tensors, and reading that could run code. Remedy: copy it "
+                "again, or where you trust the file, load it in Python and torch.save(module.state_dict(), ...)."
+            ) from error
         if blocked is None and "TorchScript" not in str(error):
             raise FormatError(_unread(path, error)) from error
         what = f"an object of {blocked[1]}" if blocked else "a TorchScript program"

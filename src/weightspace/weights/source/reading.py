@@ -1,5 +1,6 @@
 """One network from wherever it lies: a factory, a file with its weights, or an exported program."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from weightspace.weights.source.file import PROGRAMS, read_program, read_state
 from weightspace.weights.source.source import Source
 from weightspace.weights.source.state import fitted, unwrapped, widened
 
-__all__ = ["Reading", "inputs_of", "read_source"]
+__all__ = ["Reading", "inputs_of", "read_source", "read_sources"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def read_source(source: str | Path, reading: Reading = Reading()) -> Source:
 
     Raises:
         FormatError: a file that is missing, damaged, of another kind, or that would have to run code.
-        SpecError: a factory that fails; a state dict that is not read without its module; no inputs were found.
+        SpecError: a factory that fails; a state dict that is not read without its module; no inputs were found; a
+            module, activation or inputs for a network that brings its own.
         ShapeError: a state dict that does not fit its module.
         UnknownNameError: a factory or an activation that does not exist.
 
@@ -70,17 +72,53 @@ def read_source(source: str | Path, reading: Reading = Reading()) -> Source:
         >>> [axis.symmetry for axis in read_source(file, Reading(activation="relu")).spec().axes]
         [FIXED, POSITIVE, FIXED]
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # example inputs are drawn, the same ones each time
-        return _read(Path(source), str(source), reading)
+    return read_sources([source], reading)[0]
+
+
+def read_sources(sources: Sequence[str | Path], reading: Reading = Reading()) -> list[Source]:
+    """Several networks, each of which takes from the reading what it does not bring along itself.
+
+    Args:
+        sources: files and factories as for `read_source`.
+        reading: a module or an activation for the files with weights; inputs for all but exported programs.
+
+    Raises:
+        SpecError: something in the reading that none of the networks takes.
+        WeightspaceError: as for `read_source`.
+    """
+    parts = [_part(source, reading) for source in sources]
+    for field in ("module", "activation", "inputs"):
+        value = getattr(reading, field)
+        if value and not any(getattr(part, field) for part in parts):
+            names = ", ".join(map(str, sources))
+            brings = "brings its own" if len(sources) == 1 else "bring their own"
+            own = "inputs" if field == "inputs" else "module"
+            raise SpecError(f"{names} {brings} {own}, and cannot take the {field} {value!r}; leave it out.")
+    found = []
+    for source, part in zip(sources, parts, strict=True):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # example inputs are drawn, the same ones each time
+            found.append(_read(Path(source), str(source), part))
+    return found
+
+
+def _part(source: str | Path, reading: Reading) -> Reading:
+    """What of the reading a network does not bring along itself."""
+    if _names_factory(source):
+        return Reading(inputs=reading.inputs)
+    return Reading() if Path(source).suffix in PROGRAMS else reading
+
+
+def _names_factory(source: str | Path) -> bool:
+    return not Path(source).exists() and is_factory(str(source))
 
 
 def _read(path: Path, name: str, reading: Reading) -> Source:
-    if not path.exists() and is_factory(name):
+    if _names_factory(name):
         module, inputs = call_factory(name)
         return _with_inputs(Source(name, module, _tensors(module), inputs), reading)
     if path.suffix in PROGRAMS:
-        return _from_program(path, reading)
+        return _from_program(path)
     state, notes = unwrapped(read_state(path))
     if reading.module is not None:
         module, inputs = call_factory(reading.module)
@@ -91,21 +129,18 @@ def _read(path: Path, name: str, reading: Reading) -> Source:
         module, x = guess_chain(widened(state), reading.activation)
     except SpecError as error:
         raise SpecError(f"{name}: {error}") from error
-    return Source(name, module, state, (x,), (*notes, _guess(module, reading)), guessed=reading.activation is None)
+    notes = (*notes, _guess(module, reading))
+    return _with_inputs(Source(name, module, state, (x,), notes, guessed=reading.activation is None), reading)
 
 
-def _from_program(path: Path, reading: Reading) -> Source:
+def _from_program(path: Path) -> Source:
     program = read_program(path)
-    if reading != Reading():
-        raise SpecError(f"{path} brings its own module and inputs; leave module, activation and inputs out.")
     if program.example_inputs is None:
         raise SpecError(f"{path} was saved without example inputs; export the network again with them.")
-    positional, keywords = program.example_inputs
-    inputs: Any = keywords if keywords and not positional else positional
     module = program.module()
     if program.range_constraints:  # sizes that were left open are settled as the example inputs have them
-        program = exported(module, inputs)
-    return _checked(Source(str(path), module, _tensors(module), inputs, program=program))
+        program = exported(module, program.example_inputs)
+    return _checked(Source(str(path), module, _tensors(module), program.example_inputs, program=program))
 
 
 def _guess(module: nn.Module, reading: Reading) -> Note:

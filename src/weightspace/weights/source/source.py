@@ -68,7 +68,10 @@ class Source:
                     f"{self.name}: {key!r} has no values (it is on the meta device); load its weights first."
                 )
             if not bool(tensor.isfinite().all()):
-                raise DataError(f"{self.name}: {key!r} holds numbers that are not finite; the network diverged?")
+                raise DataError(
+                    f"{self.name}: {key!r} holds numbers that are not finite; expected finite weights. "
+                    "Remedy: take them from before the training diverged."
+                )
         return x
 
     def rest(self, spec: NetworkSpec) -> dict[str, Tensor]:

@@ -76,9 +76,8 @@ def baddbmm(t: Tracer, node: Node, bias: Value, x: Value, y: Value, *, beta: flo
 @rule("einsum")
 def einsum(t: Tracer, node: Node, equation: str, operands: Sequence[Value], path: Any = None) -> Value:
     """Products of any number of tensors, summed over letters."""
-    inputs, arrow, out = equation.replace(" ", "").partition("->")
-    terms = inputs.split(",")
-    if not arrow or "." in equation or any(len(set(term)) < len(term) for term in terms):
+    terms, out = _written_out(equation.replace(" ", ""), [len(x.dims) for x in operands])
+    if any(len(set(term)) < len(term) for term in terms):
         return not_understood(t, node, f"einsum {equation!r} is not read", *operands)
     value, term = operands[0], terms[0]
     for position in range(1, len(operands)):
@@ -91,6 +90,19 @@ def einsum(t: Tracer, node: Node, equation: str, operands: Sequence[Value], path
         dims = dict(zip(term, value.dims, strict=True))
         value = value.with_dims(tuple(dims[letter] for letter in out))
     return value
+
+
+def _written_out(equation: str, counts: Sequence[int]) -> tuple[list[str], str]:
+    """The letters of each operand and of the result, with letters for dots, and a result where none is named."""
+    inputs, arrow, out = equation.partition("->")
+    terms = inputs.split(",")
+    dots = [count - len(term) + 3 if "..." in term else 0 for term, count in zip(terms, counts, strict=True)]
+    spare = "".join(letter for letter in LETTERS if letter not in equation)[: max(dots)]
+    if not arrow:
+        letters = sorted(set(inputs) - set(",."))
+        out = "..." * ("..." in inputs) + "".join(letter for letter in letters if inputs.count(letter) == 1)
+    terms = [term.replace("...", spare[len(spare) - count :]) for term, count in zip(terms, dots, strict=True)]
+    return terms, out.replace("...", spare)
 
 
 @rule("outer")
@@ -194,6 +206,8 @@ def attention(
     if mask is not None:
         scores = broadcast(t, scores, mask, t.equal)
     t.unscale(scores.dims)
+    if is_causal:
+        t.freeze(scores.dims[-2:], "what comes later is masked")
     t.mix(scores, [len(scores.dims) - 1])
     return contract(t, scores.without_zeros(), batch + "XY", value, batch + "YZ", batch + "XZ")
 

@@ -121,6 +121,18 @@ def extremum(t: Tracer, node: Node, x: Value, y: Value) -> Value:
     return replace(total, dims=tuple(t.mapped(dim, lambda m: t.power(m, 1, None)) for dim in total.dims), zero=False)
 
 
+@rule("clamp", "clamp_min", "clamp_max")
+def clamp(t: Tracer, node: Node, x: Value, *bounds: Any, **named: Any) -> Value:
+    """Between two bounds: an activation where they are numbers, else the larger and the smaller of two tensors."""
+    tensors = [bound for bound in (*bounds, *named.values()) if isinstance(bound, Value)]
+    for bound in tensors:
+        x = extremum(t, node, x, bound)
+    if tensors:
+        return x
+    found = activation_of_operation(node.target._opname.rstrip("_"), bounds, named)  # type: ignore[union-attr]
+    return _unscaled(t, x) if found is None else activate(t, node, x, *found)
+
+
 @rule("where")
 def where(t: Tracer, node: Node, condition: Value, x: Any, y: Any) -> Value:
     """A choice between two tensors, by a condition that does not scale."""

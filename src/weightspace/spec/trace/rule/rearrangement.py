@@ -62,8 +62,9 @@ def squeeze(t: Tracer, node: Node, x: Value, dim: int | Sequence[int] | None = N
     count = len(x.dims)
     chosen = range(count) if dim is None else [d % count for d in ([dim] if isinstance(dim, int) else dim)]
     gone = [d for d in chosen if x.shape[d] == 1]
-    for d in gone:
-        _lone(t, x.dims[d])
+    for dims in x.cases or (x.dims,):  # each of the tensors that are packed has a unit of its own there
+        for d in gone:
+            _lone(t, dims[d])
     return shaped(t, x, lambda dims: tuple(one for d, one in enumerate(dims) if d not in gone))
 
 
@@ -317,6 +318,23 @@ def embedding(t: Tracer, node: Node, weight: Value, chosen: Value, *arguments: A
     t.hints.setdefault((str(weight.param), 0), "entry")
     units = t.at_new_place(weight.dims[1], weight.param, ())
     return Value((*(fixed(n) for n in chosen.shape), units))
+
+
+@rule("embedding_bag")
+def embedding_bag(
+    t: Tracer, node: Node, weight: Value, chosen: Value, offsets: Value, by_count: bool = False, mode: int = 0,
+    sparse: bool = False, weights: Value | None = None, *arguments: Any,
+) -> list[Value]:  # fmt: skip
+    """The sum, the mean or the largest (mode 2) of some rows of the table, for every bag of indices."""
+    units = embedding(t, node, weight, chosen).dims[-1]
+    for other in (offsets, weights):
+        if other is not None:
+            t.unscale(other.dims)
+            t.freeze(other.dims, "positions in bags")
+    if mode == 2:
+        units = t.mapped(units, lambda m: t.power(m, 1, None))
+    bags, *rest = node.meta["val"]
+    return [Value((fixed(bags.shape[0]), units)), *(Value(tuple(fixed(n) for n in one.shape)) for one in rest)]
 
 
 @rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d")

@@ -1,7 +1,8 @@
 """Operations that sum, average or compare along dimensions, pool over windows, or resize maps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch.fx import Node
@@ -11,6 +12,12 @@ from weightspace.spec.trace.tracer import Tracer
 from weightspace.spec.trace.value import UNIT, Value, fixed
 
 __all__: list[str] = []
+
+
+# With which powers the factors of the other dimensions leave a summary of some; `None` lets none in.
+HOMOGENEOUS: Mapping[str, tuple[int | None, int | None]] = {
+    "amax": (1, None), "amin": (1, None), "std": (1, 0), "var": (2, 0), "norm": (1, 0), "linalg_vector_norm": (1, 0),
+}  # fmt: skip
 
 
 def _chosen(x: Value, dim: int | Sequence[int] | None) -> list[int]:
@@ -37,11 +44,17 @@ def total(t: Tracer, node: Node, x: Value, dim: Any = None, keepdim: bool = Fals
 
 @rule("amax", "amin", "logsumexp", "var", "std", "prod", "norm", "linalg_vector_norm", "any", "all", "var_mean")
 def summary(t: Tracer, node: Node, x: Value, *arguments: Any, **keywords: Any) -> Any:
-    """Other summaries that do not ask for the order; nothing may scale."""
+    """Other summaries that do not ask for the order: what they go over may not scale, what is left may in some."""
     if isinstance(node.meta["val"], list | tuple):
         return not_understood(t, node, f"{node.target} gives several results", x)
-    t.unscale(x.dims)
-    return _reduced(t, x.without_zeros(), _chosen(x, named_argument(node, "dim")), node)
+    positive, sign = HOMOGENEOUS.get(node.target._opname, (None, None))  # type: ignore[union-attr]
+    order = named_argument(node, "ord" if "linalg" in str(node.target) else "p")
+    gone = _chosen(x, named_argument(node, "dim"))
+    if order == 0:  # it counts what is not zero
+        positive = 0
+    t.unscale([x.dims[d] for d in gone])
+    dims = [dim if d in gone else t.mapped(dim, lambda m: t.power(m, positive, sign)) for d, dim in enumerate(x.dims)]
+    return _reduced(t, x.with_dims(tuple(dims)).without_zeros(), gone, node)
 
 
 @rule("max", "min", "median")
@@ -78,7 +91,7 @@ def extremum(t: Tracer, node: Node, x: Value, *arguments: Any, **keywords: Any) 
 )
 def ordered(t: Tracer, node: Node, x: Value, *arguments: Any, **keywords: Any) -> Any:
     """Operations along one dimension that ask for the order of its entries; the others are treated alike."""
-    named = named_argument(node, "dim", -1)
+    named = named_argument(node, "dim")
     if named is None:
         return not_understood(t, node, f"{node.target} asks for the order of all entries", x)
     at = int(named) % max(len(x.dims), 1)
@@ -116,9 +129,12 @@ def softmax(t: Tracer, node: Node, x: Value, *arguments: Any, **keywords: Any) -
 def max_pool(t: Tracer, node: Node, x: Value, *arguments: Any, **keywords: Any) -> Any:
     """The largest entry of each window: positive scales pass."""
     out = _windows(t, node, x)
-    dims = tuple(t.mapped(dim, lambda m: t.power(m, 1, None)) for dim in out.dims)
-    out = out.with_dims(dims)
-    return [out, out] if isinstance(node.meta["val"], list | tuple) else out
+    # Where the largest stands does not change with its scale.
+    largest, positions = (
+        out.with_dims(tuple(t.mapped(dim, partial(t.power, positive=power, sign=None)) for dim in out.dims))
+        for power in (1, 0)
+    )
+    return [largest, positions.without_zeros()] if isinstance(node.meta["val"], list | tuple) else largest
 
 
 @rule(

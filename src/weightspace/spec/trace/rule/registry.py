@@ -37,10 +37,11 @@ def output_shape(node: Node) -> tuple[int, ...]:
     return tuple(node.meta["val"].shape)
 
 
-def named_argument(node: Node, name: str, default: Any = None) -> Any:
-    """What an operation is called with under a name of its schema."""
-    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
-    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}.get(name, default)
+def named_argument(node: Node, name: str) -> Any:
+    """What an operation is called with under a name of its schema, or what it takes where nothing is given."""
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    names, defaults = [a.name for a in schema], {a.name: a.default_value for a in schema if a.has_default_value()}
+    return {**defaults, **dict(zip(names, node.args, strict=False)), **node.kwargs}.get(name)
 
 
 def not_understood(t: Tracer, node: Node, reason: str, *arguments: Any) -> Any:
