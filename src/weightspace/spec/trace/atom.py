@@ -63,8 +63,16 @@ class Forest:
 
     def frozen(self, atom: Atom) -> str | None:
         """Why no unit of the set may move; `None` where one may."""
+        atom = self.find(atom)
+        if atom.join is None:
+            return atom.frozen
         reasons = [leaf.frozen for leaf in self.leaves(atom)]
         return None if None in reasons else reasons[0]
+
+    def count(self, atom: Atom) -> int:
+        """How many leaves there are."""
+        atom = self.find(atom)
+        return 1 if atom.join is None else sum(self.count(part) for part in atom.parts)
 
     def freeze(self, atom: Atom, reason: str) -> None:
         """Let no unit of the set move."""

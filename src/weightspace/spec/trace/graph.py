@@ -15,6 +15,7 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram, default_decompositions
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph, GraphModule, Node
+from torch.utils import _pytree as pytree
 
 from weightspace.errors import SpecError
 from weightspace.spec.activations import OPERATIONS
@@ -126,13 +127,18 @@ def functional(program: ExportedProgram) -> ExportedProgram:
 
 def _decompositions(graph: Graph) -> dict[Any, Any]:
     """How torch computes the operations that there is no rule for, where it makes them of others."""
-    strange = {
-        node.target
-        for node in graph.nodes
-        if isinstance(node.target, OpOverload) and (node.target._opname.rstrip("_") not in {*RULES, *OPERATIONS})
-    }
+    strange = {node.target for node in graph.nodes if _is_strange(node)}
     known = {**decomposition_table, **default_decompositions()} if strange else {}
     return {operation: known[operation] for operation in strange if operation in known}
+
+
+def _is_strange(node: Node) -> bool:
+    """Whether there is no rule for a node's operation, and its result could scale: integers do not."""
+    if not isinstance(node.target, OpOverload) or node.target._opname.rstrip("_") in {*RULES, *OPERATIONS}:
+        return False
+    return not all(
+        isinstance(x, Tensor) and not x.is_floating_point() for x in pytree.tree_leaves(node.meta.get("val"))
+    )
 
 
 def _drops_nothing(node: Node) -> bool:

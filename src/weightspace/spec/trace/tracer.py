@@ -149,14 +149,15 @@ class Tracer:
         if slot.atom is None:
             return [() if slot.size == 1 and not slot.stack else (slot,)]
         atom = self.forest.find(slot.atom)
-        marks = self.marks(slot)
-        if atom.join is None or self.forest.frozen(atom) is not None:
-            place = next((mark.place for mark in marks if mark.place), None)
-            frozen = self.forest.frozen(atom) is not None
-            return [(replace(slot, atom=atom, marks=(Mark(place=place),) if frozen else marks),)]
+        marks, frozen = self.marks(slot), self.forest.frozen(atom) is not None
+        if frozen and (len(marks) > 1 or marks[0].positive or marks[0].sign):
+            marks = (Mark(place=next((mark.place for mark in marks if mark.place), None)),)
+        if frozen or atom.join is None:
+            known = slot.atom is atom and slot.marks is marks
+            return [(slot if known else replace(slot, atom=atom, marks=marks),)]
         pieces, taken = [], 0
         for part in atom.parts:
-            count = sum(1 for _ in self.forest.leaves(part))
+            count = self.forest.count(part)
             pieces.append(Slot(part.size, part, marks[taken : taken + count]))
             taken += count
         if atom.join.value == "product":
@@ -167,7 +168,7 @@ class Tracer:
         """One mark for each leaf of the slot's atom."""
         if slot.atom is None:
             return (slot.marks or (PLAIN,))[:1]
-        count = sum(1 for _ in self.forest.leaves(slot.atom))
+        count = self.forest.count(slot.atom)
         # A set that was taken apart since: this walk only learns that, and its equations do not count.
         return slot.marks if len(slot.marks) == count else ((slot.marks or (PLAIN,))[0],) * count
 
