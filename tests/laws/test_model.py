@@ -10,7 +10,7 @@ from tests.laws.registry import SPECS
 from torch import nn
 
 from weightspace.errors import ShapeError, SymmetryError, UnknownNameError, WeightspaceError
-from weightspace.models import HNP, NP, Edit, FlatMLP, Invariant, MonomialNFN, Readout, StatNN
+from weightspace.models import HNP, MAGEPNFN, NP, Edit, FlatMLP, Invariant, MonomialNFN, Readout, StatNN
 from weightspace.spec import FIXED, PERMUTATION, NetworkSpec
 from weightspace.testing import equivariance_error, invariance_error, random_features
 from weightspace.weights import WeightFeatures, act, flatten, sample_element
@@ -20,21 +20,24 @@ MODELS: Mapping[str, Make] = {
     "NP": lambda spec, readout: NP(spec, readout, channels=4, layers=2, fourier=4),
     "HNP": lambda spec, readout: HNP(spec, readout, channels=4, layers=2, fourier=0),
     "MonomialNFN": lambda spec, readout: MonomialNFN(spec, readout, stem=(8, 8), trunk=(4,)),
+    "MAGEPNFN": lambda spec, readout: MAGEPNFN(spec, readout, channels=(4, 4), invariants=8),
     "StatNN": StatNN,
     "FlatMLP": lambda spec, readout: FlatMLP(spec, readout, hidden=16),
 }
-CLASSES = (NP, HNP, MonomialNFN, StatNN, FlatMLP)
+CLASSES = (NP, HNP, MonomialNFN, MAGEPNFN, StatNN, FlatMLP)
+WHOLE = ("MonomialNFN", "MAGEPNFN")  # respect all of a spec's group
 NETWORKS = ("siren", "relu", "tanh", "cnn-relu", "cnn-tanh", "relu-gelu", "relu-tanh")
 NETWORKS += ("one-unit", "one-unit-sine", "no-bias", "one-layer", "identity")
 WRITTEN = ("recurrent-sign", "heads-nonzero", "two-factors", "residual-positive")
-ALL = [(model, spec) for model in MODELS for spec in NETWORKS + WRITTEN]
+# Polynomials need the wires, which specs written by hand leave out.
+ALL = [(model, spec) for model in MODELS for spec in NETWORKS + (() if model == "MAGEPNFN" else WRITTEN)]
 EDITORS = [(model, spec) for model, spec in ALL if model != "StatNN"]
 ANSWER = Invariant(3, hidden=8)
 
 
 def claimed(model: str, spec: NetworkSpec) -> NetworkSpec:
     """The same networks with the group that the model's docstring promises."""
-    if model == "MonomialNFN":
+    if model in WHOLE:
         return spec
     return spec.with_symmetry(FIXED if model == "FlatMLP" else PERMUTATION)
 
@@ -84,7 +87,7 @@ def test_equivariant(model: str, name: str) -> None:
 
 
 SENSITIVE = [
-    *[(model, name) for model in MODELS if model != "MonomialNFN" for name in ("siren", "relu", "cnn-tanh")],
+    *[(model, name) for model in MODELS if model not in WHOLE for name in ("siren", "relu", "cnn-tanh")],
     ("FlatMLP", "gelu"),
 ]
 
@@ -101,7 +104,7 @@ def test_not_equivariant_to_more(model: str, name: str) -> None:
     assert equivariance_error(made(model, SPECS[name], Edit()), SPECS[name], log_scale=0.5) > 1e-3
 
 
-@pytest.mark.parametrize("model", ["NP", "HNP", "MonomialNFN"])
+@pytest.mark.parametrize("model", ["NP", "HNP", "MonomialNFN", "MAGEPNFN"])
 def test_inputs_and_outputs_are_told_apart(model: str) -> None:
     """Another order of the inputs is another function; statistics alone cannot see it."""
     spec = SPECS["gelu"]
@@ -112,7 +115,7 @@ def test_inputs_and_outputs_are_told_apart(model: str) -> None:
     assert torch.allclose(*(made("StatNN", spec)(v) for v in (x, other)))
 
 
-@pytest.mark.parametrize("model", ["MonomialNFN", "HNP", "NP"])
+@pytest.mark.parametrize("model", ["MonomialNFN", "MAGEPNFN", "HNP", "NP"])
 def test_units_are_not_summed_too_early(model: str) -> None:
     """One unit's outgoing weight moved to another unit is another function with the same statistics."""
     spec = SPECS["gelu"]

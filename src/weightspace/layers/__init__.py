@@ -5,7 +5,9 @@ from weightspace.layers.invariant import Canonical, acting_factors, canonical, p
 from weightspace.layers.linear import EquivariantLinear, Term
 from weightspace.layers.nonlinear import POINTWISE, Gate, Pointwise, suited_nonlinearity
 from weightspace.layers.norm import ParameterScale
+from weightspace.layers.polynomial import PathInvariants, PathProducts
 from weightspace.layers.pool import InvariantPool
+from weightspace.layers.wiring import dense_spec
 
 __all__ = [
     "POINTWISE",
@@ -15,11 +17,14 @@ __all__ = [
     "Gate",
     "InvariantPool",
     "ParameterScale",
+    "PathInvariants",
+    "PathProducts",
     "Pointwise",
     "PositionEncoding",
     "Term",
     "acting_factors",
     "canonical",
+    "dense_spec",
     "permutation_spec",
     "suited_nonlinearity",
 ]

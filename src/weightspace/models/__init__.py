@@ -1,8 +1,9 @@
 """Published models and baselines with one interface: `Model(spec, readout)`, `model(features)` (floor 6)."""
 
 from weightspace.models.baseline import FlatMLP, StatNN
+from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.readout import Edit, Invariant, Readout
 
-__all__ = ["HNP", "NP", "Edit", "FlatMLP", "Invariant", "MonomialNFN", "Readout", "StatNN"]
+__all__ = ["HNP", "MAGEPNFN", "NP", "Edit", "FlatMLP", "Invariant", "MonomialNFN", "Readout", "StatNN"]

@@ -1,0 +1,288 @@
+"""Polynomial layers: equivariant linear maps of weights and of their products along paths."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from weightspace.errors import SpecError
+from weightspace.layers.linear import EquivariantLinear
+from weightspace.layers.path import Joint, Paths, product_param
+from weightspace.layers.wiring import Wiring
+from weightspace.spec import FIXED, Axis, Leg, NetworkSpec, ParamSpec, View
+from weightspace.weights import WeightFeatures
+
+__all__ = ["PathInvariants", "PathProducts"]
+
+# Share of an inner weight's variance that products through the outputs get at initialisation.
+COUPLED_SHARE = 0.3
+
+
+class Coupling(nn.Module):
+    r"""A joint's products :math:`p_i \Psi_i q`: one for each path `i` into its target.
+
+    Args:
+        joint: where the products stand.
+        ends: number of ends of each path into the target.
+        outputs: number of ends of the paths from the source.
+        channels: feature channels.
+    """
+
+    def __init__(self, joint: Joint, ends: Sequence[int], outputs: int, channels: int) -> None:
+        super().__init__()
+        self.joint, self.outputs = joint, outputs
+        self.weights = nn.ParameterList(torch.empty(channels, n, outputs) for n in ends)
+
+    def reset_parameters(self) -> None:
+        """Draw couplings that give products of unit variance."""
+        for weight in self.weights:
+            nn.init.normal_(weight, std=1 / sqrt(weight.shape[1] * self.outputs))
+
+    def led(self, paths: Paths) -> tuple[list[Tensor], Tensor]:
+        """The paths into the target, led on to the outputs' ends; and the paths from the source."""
+        columns = paths.columns(self.joint)
+        assert columns is not None  # joints with nothing at one side are left out
+        return [path.values @ psi for path, psi in zip(paths.rows(self.joint), self.weights, strict=True)], columns
+
+    def forward(self, paths: Paths) -> dict[str, Tensor]:
+        """The products by name, `(batch, target units, source units, channels)` each."""
+        rows, columns = self.led(paths)
+        values = [(row @ columns.transpose(2, 3)).movedim(1, 3) for row in rows]
+        return dict(zip((param.name for param in _products(paths, self.joint)), values, strict=True))
+
+
+class MixedCoupling(Coupling):
+    """A joint's products mixed over channels and added up, without forming any of them.
+
+    A product of hidden by hidden units is large, but its rank is the number of ends that it goes through. So channels
+    are mixed in one of its thin factors: on whichever side the ends are fewer.
+
+    Args:
+        joint: where the products stand; beside a parameter.
+        ends: number of ends of each path into the target.
+        outputs: number of ends of the paths from the source.
+        channels_in: feature channels of the paths.
+        channels_out: feature channels of the result.
+    """
+
+    def __init__(self, joint: Joint, ends: Sequence[int], outputs: int, channels_in: int, channels_out: int) -> None:
+        super().__init__(joint, ends, outputs, channels_in)
+        self.mix = nn.Parameter(torch.empty(len(ends), channels_in, channels_out))
+        self.by_outputs = outputs <= sum(ends)
+
+    def reset_parameters(self) -> None:
+        """Draw a mix that gives the sum the variance that is meant for products."""
+        super().reset_parameters()
+        nn.init.normal_(self.mix, std=sqrt(COUPLED_SHARE / (self.mix.shape[0] * self.mix.shape[1])))
+
+    def forward(self, paths: Paths) -> Tensor:  # type: ignore[override]
+        """The sum, laid out as the parameter that it stands beside."""
+        left, right = self._by_outputs(paths) if self.by_outputs else self._by_inputs(paths)
+        # One matrix product per network: source units by thin index, thin index by target units and channels.
+        product = (right.flatten(1, 2).transpose(1, 2) @ left.flatten(1, 2).flatten(2)).unflatten(2, left.shape[3:])
+        return product if self.joint.turned else product.transpose(1, 2)
+
+    def _by_outputs(self, paths: Paths) -> tuple[Tensor, Tensor]:
+        """The mixed target side `(batch, channels, ends, target units, channels out)`, and the source side."""
+        rows, columns = self.led(paths)
+        left = torch.stack(rows, 4).transpose(2, 3) @ self.mix.transpose(0, 1).unsqueeze(1)
+        return left, columns.transpose(2, 3)
+
+    def _by_inputs(self, paths: Paths) -> tuple[Tensor, Tensor]:
+        columns = paths.columns(self.joint)
+        assert columns is not None  # joints with nothing at one side are left out
+        rows = [path.values for path in paths.rows(self.joint)]
+        mixes = [m.unsqueeze(1).expand(-1, r.shape[3], -1) for r, m in zip(rows, self.mix, strict=True)]
+        left = torch.cat(rows, 3).transpose(2, 3).unsqueeze(4) @ torch.cat(mixes, 1).unsqueeze(2)
+        return left, torch.cat(list(self.weights), 1) @ columns.transpose(2, 3)
+
+
+class PathProducts(nn.Module):
+    r"""The polynomial layer of MAGEP: an equivariant linear map of the weights and of their products along paths.
+
+    The products are, with sums over all paths of the network's graph,
+
+    - :math:`[W]^{(s,t)}`, from an input or to an output: weights multiplied along the way;
+    - :math:`[Wb]^{(s,t)}`: the same with a bias at its beginning, one for each bias;
+    - :math:`[WW]^{(s,t)} = [W]^{(s,0)} \Psi [W]^{(L,t)}` and :math:`[bW]^{(s,t)} = b^{(s)} \Psi [W]^{(L,t)}`: a place
+      and what leads to the outputs, through a trainable coupling :math:`\Psi` of the ends.
+
+    Each is one more parameter to `EquivariantLinear`, so all ways in which the symmetry lets products reach weights are
+    there: also, where factors are signs, those that turn a product's transpose into a bias. Products beside inner
+    weights are large but of low rank, and are mixed without being formed. Traces of products lie in the span of the
+    rest and are left out. Products stay within a channel; each has unit variance where weights are independent with
+    unit variance, so that depth does not blow them up.
+
+    Args:
+        spec: space of the input features. Kernels have no product: see `dense_spec`.
+        channels_in: feature channels of the input.
+        channels_out: feature channels of the output.
+        spec_out: space of the output where it differs from the input's; it must have the same free axes.
+        bias: whether to add a constant wherever the symmetry allows one.
+
+    Shapes:
+        `(batch, *axes, channels_in)` to `(batch, *axes, channels_out)` per parameter.
+
+    Symmetry:
+        `layer(act(g, x)) == act(g, layer(x))`. Degree twice the depth at most.
+
+    Raises:
+        SpecError: a spec without inputs or outputs that wires lead from and to.
+        SymmetryError: `spec_out` has other free axes than `spec`.
+
+    Example:
+        >>> from weightspace.spec import spec_of
+        >>> from weightspace.testing import equivariance_error
+        >>> spec = spec_of(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1)))
+        >>> equivariance_error(PathProducts(spec, 2, 4), spec, channels=2) < 1e-10
+        True
+
+    References:
+        Tran et al., "Equivariant Polynomial Functional Networks", ICML 2025: stable polynomial terms.
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        channels_in: int,
+        channels_out: int,
+        *,
+        spec_out: NetworkSpec | None = None,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.spec, self.spec_out, self.wiring = spec, spec_out or spec, Wiring(spec)
+        if not self.wiring.outputs:
+            raise SpecError("this spec has no wires that lead from fixed inputs to fixed outputs: no path to multiply.")
+        paths = Paths(self.wiring, WeightFeatures(spec, [torch.empty(0, *spec.shape(p.name), 1) for p in spec.params]))
+        joints = [joint for joint in paths.joints() if paths.rows(joint) and paths.columns(joint) is not None]
+        outer = [joint for joint in joints if not self._is_inner(joint)]
+        used = self._used([p for p, _ in paths.products()] + [p for j in outer for p in _products(paths, j)])
+        outer = [joint for joint in outer if any(param in used for param in _products(paths, joint))]
+        kept = {param.name for param in self.spec_out.params if param in spec.params}
+        inner = [joint for joint in joints if self._is_inner(joint) and joint.param in kept]
+        self.outer = nn.ModuleList(Coupling(j, *_ends(paths, j), channels_in) for j in outer)
+        self.inner = nn.ModuleList(MixedCoupling(j, *_ends(paths, j), channels_in, channels_out) for j in inner)
+        self.beside = [str(joint.param) for joint in inner]
+        self.space = replace(spec, params=(*spec.params, *used))
+        self.linear = EquivariantLinear(self.space, channels_in, channels_out, spec_out=self.spec_out, bias=bias)
+        self.reset_parameters()
+
+    def _used(self, products: Sequence[ParamSpec]) -> list[ParamSpec]:
+        """The products that some parameter of the output can take."""
+        everything = replace(self.spec, params=(*self.spec.params, *products))
+        terms = EquivariantLinear(everything, 1, 1, spec_out=self.spec_out).terms()
+        sources = {term.source.param for term in terms}
+        return [param for param in products if param.name in sources]
+
+    def _is_inner(self, joint: Joint) -> bool:
+        """Whether a joint's products stand beside a weight between hidden units."""
+        axes = {self.spec.axis(self.wiring.axis(end)) for end in (joint.target, joint.source)}
+        return joint.param is not None and all(axis.symmetry.permutes for axis in axes)
+
+    def reset_parameters(self) -> None:
+        """Draw all coefficients so that features keep their variance; products get a share of an inner weight's."""
+        self.linear.reset_parameters()
+        with torch.no_grad():
+            for term in self.linear.terms():
+                if term.target.param in self.beside:
+                    term.coefficients.mul_(sqrt(1 - COUPLED_SHARE))
+        for coupling in (*self.outer, *self.inner):
+            coupling.reset_parameters()
+
+    @property
+    def linear_parameters(self) -> int:
+        """Number of coefficients of the linear map of weights and products, couplings not counted."""
+        mixes = [mix.numel() for name, mix in self.inner.named_parameters() if name.endswith("mix")]
+        return self.linear.linear_parameters + sum(mixes)
+
+    @property
+    def constant_parameters(self) -> int:
+        """Number of coefficients of constants."""
+        return self.linear.constant_parameters
+
+    @property
+    def coupling_parameters(self) -> int:
+        """Number of entries of the couplings between ends."""
+        every = sum(parameter.numel() for parameter in self.parameters())
+        return every - self.linear_parameters - self.constant_parameters
+
+    def forward(self, x: WeightFeatures) -> WeightFeatures:
+        """Apply the layer. Raises `ShapeError` for features of another space or channel count."""
+        x.expect(self.spec, self.linear.channels_in)
+        paths = Paths(self.wiring, x)
+        products = {param.name: values for param, values in paths.products()}
+        for coupling in self.outer:
+            products |= coupling(paths)
+        tensors = [*x.tensors, *(products[param.name] for param in self.space.params[len(x.tensors) :])]
+        out = dict(self.linear(WeightFeatures(self.space, tensors)).items())
+        for param, mixed in zip(self.beside, self.inner, strict=True):
+            out[param] = out[param] + mixed(paths)
+        return WeightFeatures(self.spec_out, out)
+
+    def extra_repr(self) -> str:
+        """Channels and parameter counts, for `print(layer)`."""
+        return f"{self.linear_parameters:,} linear and {self.coupling_parameters:,} coupling parameters"
+
+
+def _ends(paths: Paths, joint: Joint) -> tuple[list[int], int]:
+    """How many ends each path into a joint's target has, and how many the paths from its source have together."""
+    columns = paths.columns(joint)
+    return [path.values.shape[3] for path in paths.rows(joint)], 0 if columns is None else columns.shape[3]
+
+
+def _products(paths: Paths, joint: Joint) -> Iterator[ParamSpec]:
+    """A joint's products as parameters."""
+    axes = paths.wiring.axis(joint.target), paths.wiring.axis(joint.source)
+    legs = [Leg(axis, powers) for axis, powers in zip(axes, joint.powers, strict=True)]
+    yield from (product_param(f"{joint.name} < {path.origin}", legs) for path in paths.rows(joint))
+
+
+class PathInvariants(nn.Module):
+    """The invariant polynomials of MAGEP: what `PathProducts` gives where no unit is left.
+
+    Nothing is divided, and no absolute value taken: a network's answer is a polynomial of its weights, whose degree is
+    twice the depth at most.
+
+    Args:
+        spec: space of the features, see `PathProducts`.
+        channels: feature channels.
+        outputs: how many numbers per network.
+
+    Shapes:
+        Features to `(batch, outputs)`.
+
+    Symmetry:
+        `layer(act(g, x)) == layer(x)`.
+
+    Example:
+        >>> from weightspace.spec import spec_of
+        >>> from weightspace.testing import invariance_error
+        >>> spec = spec_of(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 1)))
+        >>> invariance_error(PathInvariants(spec, 2, 5), spec, channels=2) < 1e-10
+        True
+
+    References:
+        Tran et al., "Equivariant Polynomial Functional Networks", ICML 2025: the invariant polynomial layer.
+    """
+
+    def __init__(self, spec: NetworkSpec, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.products = PathProducts(spec, channels, outputs, spec_out=_answer_spec(spec))
+
+    def forward(self, x: WeightFeatures) -> Float[Tensor, "batch outputs"]:
+        """Read. Raises `ShapeError` for features of another space or channel count."""
+        (answer,) = self.products(x).tensors
+        return answer[:, 0]
+
+
+def _answer_spec(spec: NetworkSpec) -> NetworkSpec:
+    """One number on no unit, beside the free axes of a spec."""
+    name = "answer"
+    while any(axis.name == name for axis in spec.axes):
+        name += "'"
+    axes = (*spec.free_axes, Axis(name, 1, FIXED))
+    return NetworkSpec(axes, (ParamSpec(name, (Leg(name),), "answer", View(name)),))

@@ -1,0 +1,264 @@
+"""Products along paths: what they are, how they transform, that thin ways of mixing them equal the plain one."""
+
+import copy
+from math import sqrt
+
+import pytest
+import torch
+from tests.laws.registry import MODULES, SPECS, mlp
+from tests.oracles.path import products_by_terms
+from torch import Tensor, nn
+
+from weightspace.errors import ShapeError, SpecError, SymmetryError
+from weightspace.layers import EquivariantLinear, PathInvariants, PathProducts, dense_spec
+from weightspace.layers.path import Paths
+from weightspace.layers.polynomial import MixedCoupling
+from weightspace.layers.wiring import Wiring
+from weightspace.spec import NetworkSpec, Sine, spec_of
+from weightspace.testing import equivariance_error, invariance_error, random_features
+from weightspace.weights import WeightFeatures
+
+DENSE = {name: dense_spec(SPECS[name]) for name in MODULES}
+CHAINS = [(2, 2), (2, 3, 2), (2, 3, 4, 1), (1, 4, 3, 5, 3), (3, 2, 4, 2, 3, 2)]
+
+
+def made(spec: NetworkSpec, channels_in: int = 2, channels_out: int = 3, **options: NetworkSpec) -> PathProducts:
+    torch.manual_seed(0)
+    layer = PathProducts(spec, channels_in, channels_out, **options).double()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    return layer
+
+
+def features(spec: NetworkSpec, batch: int = 3, channels: int = 2) -> WeightFeatures:
+    return random_features(spec, batch, channels, generator=torch.Generator().manual_seed(0))
+
+
+# Laws.
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_equivariant(name: str) -> None:
+    assert equivariance_error(made(DENSE[name]), DENSE[name], channels=2, log_scale=8) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["cnn-relu", "cnn-flattened", "batch-norm", "lstm", "encoder"])
+def test_parameters_without_a_path_are_kept(name: str) -> None:
+    """Kernels carry no product; they are still mapped as a linear layer maps them."""
+    assert equivariance_error(made(SPECS[name]), SPECS[name], channels=2, log_scale=8) < 1e-10
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_invariant(name: str) -> None:
+    torch.manual_seed(0)
+    layer = PathInvariants(DENSE[name], 2, 4).double()
+    assert layer(features(DENSE[name])).shape == (3, 4)
+    assert invariance_error(layer, DENSE[name], channels=2, log_scale=8) < 1e-10
+
+
+def test_not_invariant_to_more() -> None:
+    """Scales that a sign network does not allow change its polynomials."""
+    layer = PathInvariants(SPECS["tanh"], 1, 4).double()
+
+    def relabelled(x: WeightFeatures) -> Tensor:
+        return layer(WeightFeatures(SPECS["tanh"], x.tensors))
+
+    assert invariance_error(relabelled, SPECS["relu"]) < 1e-10  # products of paths keep them, whatever the activation
+
+    def relabelled_layer(x: WeightFeatures) -> WeightFeatures:
+        y = made(SPECS["tanh"], 1, 1)(WeightFeatures(SPECS["tanh"], x.tensors))
+        return WeightFeatures(SPECS["relu"], y.tensors)
+
+    assert equivariance_error(relabelled_layer, SPECS["relu"]) > 1e-2  # what turns a path around does not
+
+
+def test_paths_that_leave_something_over_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Squares leave a place with twice the power: without the check of powers, products would not transform."""
+    spec = spec_of(nn.Sequential(nn.Linear(2, 3), Squares(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)))
+    assert equivariance_error(made(spec), spec, channels=2, log_scale=2) < 1e-10
+    monkeypatch.setattr(Wiring, "net", lambda self, axis, *powers: tuple(0 for _ in powers[0]))
+    assert equivariance_error(made(spec), spec, channels=2, log_scale=2) > 1e-2
+
+
+class Squares(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square()
+
+
+def test_a_product_on_the_wrong_side_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = SPECS["relu"]
+    right = Paths._matrix
+    # Square matrices hide a transposition from every shape.
+    square = spec_of(mlp((3, 3, 3, 3), nn.ReLU()))
+    monkeypatch.setattr(Paths, "_matrix", lambda self, wire: right(self, wire).transpose(2, 3))
+    assert equivariance_error(made(square), square, channels=2) > 1e-2
+    assert spec != square
+
+
+# What the products are.
+
+
+@pytest.mark.parametrize("widths", CHAINS)
+def test_products_of_a_chain(widths: tuple[int, ...]) -> None:
+    """From every input or bias to every layer, and from every layer to the outputs: plain matrix products."""
+    spec = spec_of(mlp(widths, nn.ReLU()))
+    x = features(spec)
+    weights = [x[f"{2 * i}.weight"] for i in range(len(widths) - 1)]
+    biases = [x[f"{2 * i}.bias"] for i in range(len(widths) - 1)]
+    expected: list[Tensor] = []
+    for s in range(1, len(weights)):
+        for first in [weights[0], *(b.unsqueeze(2) for b in biases[:s])]:
+            start = next((i for i in range(s) if first.data_ptr() == biases[i].data_ptr()), 0)
+            expected.append(chained(weights[start + 1 : s + 1], first))
+    for t in range(1, len(weights) - 1):
+        expected.append(chained(weights[t:], None).transpose(1, 2))
+    found = list(Paths(Wiring(spec), x).products())
+    assert len(found) == len(expected)
+    for _, values in found:
+        values = values if values.ndim == 4 else values.unsqueeze(2)
+        assert any(values.shape == e.shape and torch.allclose(values, e) for e in expected)
+
+
+def chained(weights: list[Tensor], first: Tensor | None) -> Tensor:
+    """`W_s ... W_t first`, every factor divided by the root of the units it sums over."""
+    out = first
+    for weight in weights:
+        out = weight if out is None else torch.einsum("ajkc,akec->ajec", weight, out) / sqrt(weight.shape[2])
+    assert out is not None
+    return out
+
+
+@pytest.mark.parametrize("widths", CHAINS)
+def test_as_many_coefficients_as_the_published_layer(widths: tuple[int, ...]) -> None:
+    """Its terms without traces, which are in the span of the rest, and with a coefficient for each bias's path."""
+    layer = PathProducts(spec_of(mlp(widths, nn.ReLU())), 1, 1)
+    assert layer.linear_parameters == published_count(widths)
+    invariant = widths[-1] if len(widths) > 2 else widths[-1] * (widths[0] + 1)
+    assert layer.constant_parameters == invariant
+
+
+def published_count(widths: tuple[int, ...]) -> int:
+    depth, n, m = len(widths) - 1, widths[0], widths[-1]
+    if depth == 1:  # the one weight is first and last at once, and its entries are invariant
+        return (m * n + m) * (3 * m * n + m)
+    first = 3 * n * n + n + 3 * n + 1
+    inner = sum(3 + 3 * n + (i - 1) + 1 for i in range(2, depth))
+    return first + inner + 3 * m * m + 3 * n * m * m + (depth - 1) * m * m + m * m
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("widths", [(2, 4, 3, 1), (1, 4, 3, 5), (2, 5, 4, 6)])
+def test_mixing_thin_factors_is_mixing_products(widths: tuple[int, ...], channels: int) -> None:
+    spec = spec_of(mlp(widths, nn.ReLU()))
+    layer, x = made(spec, channels, 4), features(spec, channels=channels)
+    paths = Paths(layer.wiring, x)
+    (mixed,) = layer.inner
+    products = super(MixedCoupling, mixed).forward(paths).values()
+    plain = torch.stack([torch.einsum("ajkc,cf->ajkf", p, m) for p, m in zip(products, mixed.mix, strict=True)]).sum(0)
+    for by_outputs in (True, False):
+        mixed.by_outputs = by_outputs
+        torch.testing.assert_close(mixed(paths), plain)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh()])
+@pytest.mark.parametrize("widths", CHAINS)
+def test_slow_twin(widths: tuple[int, ...], activation: nn.Module) -> None:
+    spec = spec_of(mlp(widths, activation))
+    layer, x = made(spec), features(spec)
+    for fast, slow in zip(layer(x).tensors, products_by_terms(layer, x).tensors, strict=True):
+        torch.testing.assert_close(fast, slow)
+
+
+def test_weights_stored_the_other_way_round() -> None:
+    """A transposed convolution keeps its input units first."""
+    module = nn.Sequential(
+        nn.ConvTranspose2d(2, 4, 1), nn.ReLU(), nn.ConvTranspose2d(4, 3, 1), nn.ReLU(), nn.ConvTranspose2d(3, 1, 1)
+    )
+    spec = dense_spec(spec_of(module, torch.zeros(1, 2, 2, 2)))
+    twin = spec_of(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1)))
+    x = features(spec)
+    y = WeightFeatures(twin, [t.transpose(1, 2) if t.ndim == 4 else t for t in x.tensors])
+    found = dict((p.name, v) for p, v in Paths(Wiring(spec), x).products())
+    for param, values in Paths(Wiring(twin), y).products():
+        assert any(values.shape == v.shape and torch.allclose(values, v) for v in found.values()), param.name
+    layer = made(spec)
+    assert layer.inner[0].joint.turned
+    assert layer(x)["2.weight"].shape == (3, 4, 3, 3)
+    assert equivariance_error(layer, spec, channels=2) < 1e-10
+
+
+# What users meet.
+
+
+def test_far_layers_meet() -> None:
+    """The entries of the product of all matrices are in the span of the invariants, and not of linear ones."""
+    spec = spec_of(mlp((2, 4, 4, 2), nn.ReLU()))
+    x = random_features(spec, 200, generator=torch.Generator().manual_seed(0))
+    target = chained([x[f"{i}.weight"] for i in (0, 2, 4)], None).flatten(1)
+    torch.manual_seed(0)
+    answers = PathInvariants(spec, 1, 60).double()(x).detach()
+    assert unexplained(answers, target) < 1e-12
+    torch.manual_seed(0)
+    linear = EquivariantLinear(spec, 1, 60).double()(x).tensors[-1].detach().flatten(1)
+    assert unexplained(linear, target) > 0.5
+
+
+def unexplained(answers: Tensor, target: Tensor) -> float:
+    solution = torch.linalg.lstsq(answers, target, driver="gelsd").solution
+    return ((answers @ solution - target).square().sum() / target.square().sum()).item()
+
+
+@pytest.mark.parametrize("depth", [2, 8])
+def test_variance_is_kept(depth: int) -> None:
+    spec = spec_of(mlp((2, *(32,) * (depth - 1), 2), nn.ReLU()))
+    torch.manual_seed(0)
+    y = PathProducts(spec, 16, 16)(random_features(spec, 64, 16).to(torch.float32))
+    for name, values in y.items():
+        assert 0.4 < values.square().mean() < 2.5, name
+
+
+@pytest.mark.parametrize("name", ["relu", "no-bias", "one-unit", "residual-norm", "lstm"])
+def test_nothing_but_zeros(name: str) -> None:
+    x = features(DENSE[name]).map(torch.zeros_like).map(lambda t: t.requires_grad_())
+    y = made(DENSE[name])(x)
+    sum(t.square().sum() for t in y.tensors).backward()
+    assert all(t.isfinite().all() for t in y.tensors)
+    assert all(t.grad is None or t.grad.isfinite().all() for t in x.tensors)
+
+
+def test_gradients() -> None:
+    spec = SPECS["tanh"]
+    layer, x = made(spec, 1, 2), features(spec, 2, 1)
+
+    def outputs(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return layer(WeightFeatures(spec, tensors)).tensors
+
+    assert torch.autograd.gradcheck(outputs, [t.requires_grad_() for t in x.tensors])
+    assert all(p.grad is None for p in layer.parameters())
+    sum(t.square().sum() for t in layer(x).tensors).backward()
+    assert all(p.grad.abs().max() > 0 for p in layer.parameters())
+
+
+def test_copies_compute_the_same() -> None:
+    layer = made(SPECS["siren"])
+    x = features(SPECS["siren"])
+    for a, b in zip(layer(x).tensors, copy.deepcopy(layer)(x).tensors, strict=True):
+        assert torch.equal(a, b)
+    other = PathProducts(SPECS["siren"], 2, 3).double()
+    other.load_state_dict(layer.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(layer(x).tensors, other(x).tensors, strict=True))
+
+
+def test_refusals() -> None:
+    with pytest.raises(SpecError, match="no path to multiply"):
+        PathProducts(SPECS["recurrent-sign"], 1, 1)
+    with pytest.raises(SymmetryError, match="free axes"):
+        PathProducts(SPECS["relu"], 1, 1, spec_out=SPECS["tanh"])
+    with pytest.raises(ShapeError, match="2 channels"):
+        made(SPECS["relu"])(features(SPECS["relu"], channels=5))
+
+
+def test_dense_spec_of_dense_networks_is_the_same() -> None:
+    spec = spec_of(nn.Sequential(nn.Linear(2, 3), Sine(), nn.Linear(3, 1)))
+    assert dense_spec(spec).axes == spec.axes
+    assert [spec.shape(p.name) for p in spec.params] == [dense_spec(spec).shape(p.name) for p in spec.params]
