@@ -16,6 +16,7 @@ from weightspace.layers import (
     ParameterScale,
     Pointwise,
     PositionEncoding,
+    Suited,
     permutation_spec,
     suited_nonlinearity,
 )
@@ -56,6 +57,7 @@ ROWS: Mapping[str, Row] = {
     "sin": Row(lambda spec: Pointwise(spec, "sin"), ("siren", "one-unit-sine")),
     "gelu": Row(lambda spec: Pointwise(spec, "gelu"), PERMUTED),
     "Gate": Row(lambda spec: Gate(spec, CHANNELS), ANY + HARD),
+    "Suited": Row(lambda spec: Suited(spec, CHANNELS), ANY + HARD),
     "suited_nonlinearity": Row(lambda spec: suited_nonlinearity(spec, CHANNELS), ANY + HARD),
     "EquivariantLinear": Row(lambda spec: EquivariantLinear(spec, CHANNELS, 3), ("relu", "siren", "heads-nonzero")),
     "FourierFeatures": Row(lambda spec: FourierFeatures(spec, CHANNELS, 4), PERMUTED),

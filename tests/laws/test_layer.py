@@ -19,11 +19,11 @@ from weightspace.groups import Monomial
 from weightspace.layers import (
     Canonical,
     FourierFeatures,
-    Gate,
     InvariantPool,
     ParameterScale,
     Pointwise,
     PositionEncoding,
+    Suited,
     canonical,
     permutation_spec,
     suited_nonlinearity,
@@ -173,9 +173,20 @@ def test_what_suits(spec: str, expected: str) -> None:
     assert repr(suited_nonlinearity(SPECS[spec], 2)) == f"Pointwise({expected})"
 
 
-@pytest.mark.parametrize("spec", ["identity", "relu-tanh", "heads-nonzero"])
-def test_a_gate_where_nothing_else_suits(spec: str) -> None:
-    assert isinstance(suited_nonlinearity(SPECS[spec], 2), Gate)
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("relu-tanh", ["relu", "relu", "gate", "tanh", "tanh", "relu"]),
+        ("identity", ["gate", "gate", "gate", "relu"]),
+        ("heads-nonzero", ["gate", "gate"]),
+    ],
+)
+def test_each_parameter_gets_what_suits_it(spec: str, expected: list[str]) -> None:
+    """A gate only where entries scale and change sign."""
+    layer = suited_nonlinearity(SPECS[spec], 2)
+    assert isinstance(layer, Suited)
+    assert layer.names == expected
+    assert len(layer.gates) == expected.count("gate")
 
 
 def emptied(x: WeightFeatures) -> list[WeightFeatures]:

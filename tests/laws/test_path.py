@@ -160,6 +160,18 @@ def test_mixing_thin_factors_is_mixing_products(widths: tuple[int, ...], channel
         torch.testing.assert_close(mixed(paths), plain)
 
 
+def test_products_are_the_same_by_either_side() -> None:
+    spec = spec_of(mlp((2, 4, 3, 3), nn.ReLU()))
+    layer, x = made(spec), features(spec)
+    paths = Paths(layer.wiring, x)
+    for coupling in layer.outer:
+        coupling.by_outputs = True
+        expected = coupling(paths)
+        coupling.by_outputs = False
+        for name, values in coupling(paths).items():
+            torch.testing.assert_close(values, expected[name])
+
+
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh()])
 @pytest.mark.parametrize("widths", CHAINS)
 def test_slow_twin(widths: tuple[int, ...], activation: nn.Module) -> None:

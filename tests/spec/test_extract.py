@@ -119,6 +119,14 @@ def test_one_activation_object_serves_several_layers() -> None:
     assert spec_of(shared) == spec_of(mlp((2, 3, 3, 1), nn.ReLU()))
 
 
+def test_a_parameter_without_numbers_is_named() -> None:
+    module = nn.Linear(3, 2)
+    module.register_parameter("empty", nn.Parameter(torch.zeros(0, 3)))
+    module.forward = lambda x: nn.functional.linear(x, torch.cat([module.weight, module.empty]))
+    with pytest.raises(SpecError, match=r"parameter 'empty' of shape \(0, 3\) holds no numbers; leave it out"):
+        spec_of(module)
+
+
 def test_a_layer_may_be_called_input() -> None:
     module = nn.Sequential(OrderedDict(input=nn.Linear(2, 3), act=nn.ReLU(), output=nn.Linear(3, 1)))
     spec = spec_of(module)

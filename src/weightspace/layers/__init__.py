@@ -3,7 +3,7 @@
 from weightspace.layers.encode import FourierFeatures, PositionEncoding
 from weightspace.layers.invariant import Canonical, acting_factors, canonical, permutation_spec
 from weightspace.layers.linear import EquivariantLinear, Term
-from weightspace.layers.nonlinear import POINTWISE, Gate, Pointwise, suited_nonlinearity
+from weightspace.layers.nonlinear import POINTWISE, Gate, Pointwise, Suited, suited_nonlinearity
 from weightspace.layers.norm import ParameterScale
 from weightspace.layers.polynomial import PathInvariants, PathProducts
 from weightspace.layers.pool import InvariantPool
@@ -21,6 +21,7 @@ __all__ = [
     "PathProducts",
     "Pointwise",
     "PositionEncoding",
+    "Suited",
     "Term",
     "acting_factors",
     "canonical",

@@ -1,6 +1,6 @@
 """Non-linearities that suit the symmetry of every parameter they touch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from weightspace.layers.invariant import acting_factors, canonical
 from weightspace.spec import Factor, NetworkSpec
 from weightspace.weights import WeightFeatures
 
-__all__ = ["POINTWISE", "Gate", "Pointwise", "suited_nonlinearity"]
+__all__ = ["POINTWISE", "Gate", "Pointwise", "Suited", "suited_nonlinearity"]
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,68 @@ class Gate(nn.Module):
         """Apply the gate."""
         x.expect(self.spec)
         rows = zip(x.tensors, self.gates, self.factors, strict=True)
-        return WeightFeatures(x.spec, [t * 2 * torch.sigmoid(gate(canonical(t, f))) for t, gate, f in rows])
+        return WeightFeatures(x.spec, [_gated(tensor, gate, factors) for tensor, gate, factors in rows])
+
+
+def _gated(x: Tensor, gate: nn.Module, factors: Set[Factor]) -> Tensor:
+    return x * 2 * torch.sigmoid(gate(canonical(x, factors)))
+
+
+class Suited(nn.Module):
+    """On every parameter the function that suits it: ReLU where entries scale or are free, tanh where they change sign.
+
+    Where both act on one entry, as on the weights between ReLU and tanh units, no pointwise function is left but the
+    identity; such parameters alone are gated by their own invariants (`Gate`).
+
+    Args:
+        spec: space of the features.
+        channels: feature channels.
+
+    Shapes:
+        Unchanged.
+
+    Symmetry:
+        `layer(act(g, x)) == act(g, layer(x))`.
+
+    Example:
+        >>> from weightspace.spec import spec_of
+        >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1)))
+        >>> Suited(spec, 3)
+        Suited(
+          0.weight: relu, 0.bias: relu, 2.weight: gate, 2.bias: tanh, 4.weight: tanh, 4.bias: relu
+          (gates): ModuleDict(
+            (2): Linear(in_features=3, out_features=3, bias=True)
+          )
+        )
+    """
+
+    def __init__(self, spec: NetworkSpec, channels: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.factors = [acting_factors(spec, param) for param in spec.params]
+        self.names = [
+            next((name for name in ("relu", "tanh") if factors <= POINTWISE[name].passes), "gate")
+            for factors in self.factors
+        ]
+        gated = [str(row) for row, name in enumerate(self.names) if name == "gate"]
+        self.gates = nn.ModuleDict({row: nn.Linear(channels, channels) for row in gated})
+
+    def forward(self, x: WeightFeatures) -> WeightFeatures:
+        """Apply to each parameter what suits it."""
+        x.expect(self.spec)
+        return WeightFeatures(x.spec, [self._apply_to(row, tensor) for row, tensor in enumerate(x.tensors)])
+
+    def _apply_to(self, row: int, x: Tensor) -> Tensor:
+        name = self.names[row]
+        return _gated(x, self.gates[str(row)], self.factors[row]) if name == "gate" else POINTWISE[name].function(x)
+
+    def extra_repr(self) -> str:
+        """What each parameter gets, for `print(layer)`."""
+        return ", ".join(f"{param.name}: {name}" for param, name in zip(self.spec.params, self.names, strict=True))
 
 
 def suited_nonlinearity(spec: NetworkSpec, channels: int) -> nn.Module:
-    """A non-linearity that suits every parameter: ReLU for scales, tanh for signs, a gate where both occur.
+    """A non-linearity that suits every parameter: one function for all where there is one, else each its own.
 
     Example:
         >>> from weightspace.spec import Sine, spec_of
@@ -139,4 +196,4 @@ def suited_nonlinearity(spec: NetworkSpec, channels: int) -> nn.Module:
     kinds = frozenset().union(*(acting_factors(spec, param) for param in spec.params))
     if kinds == ODD:
         return Pointwise(spec, "tanh")
-    return Pointwise(spec, "relu") if kinds <= HOMOGENEOUS else Gate(spec, channels)
+    return Pointwise(spec, "relu") if kinds <= HOMOGENEOUS else Suited(spec, channels)

@@ -35,23 +35,28 @@ class Coupling(nn.Module):
         super().__init__()
         self.joint, self.outputs = joint, outputs
         self.weights = nn.ParameterList(torch.empty(channels, n, outputs) for n in ends)
+        # A product goes through as many numbers per unit as there are ends at the side where they are fewer.
+        self.by_outputs = outputs <= sum(ends)
 
     def reset_parameters(self) -> None:
         """Draw couplings that give products of unit variance."""
         for weight in self.weights:
             nn.init.normal_(weight, std=1 / sqrt(weight.shape[1] * self.outputs))
 
-    def led(self, paths: Paths) -> tuple[list[Tensor], Tensor]:
-        """The paths into the target, led on to the outputs' ends; and the paths from the source."""
+    def factors(self, paths: Paths) -> tuple[list[Tensor], list[Tensor]]:
+        """The thin factors of every product: `(batch, channels, units, ends)` of the target and of the source."""
         columns = paths.columns(self.joint)
         assert columns is not None  # joints with nothing at one side are left out
-        return [path.values @ psi for path, psi in zip(paths.rows(self.joint), self.weights, strict=True)], columns
+        rows = [path.values for path in paths.rows(self.joint)]
+        if self.by_outputs:
+            return [row @ psi for row, psi in zip(rows, self.weights, strict=True)], [columns] * len(rows)
+        return rows, [columns @ psi.transpose(1, 2) for psi in self.weights]
 
     def forward(self, paths: Paths) -> dict[str, Tensor]:
         """The products by name, `(batch, target units, source units, channels)` each."""
-        rows, columns = self.led(paths)
-        values = [(row @ columns.transpose(2, 3)).movedim(1, 3) for row in rows]
-        return dict(zip((param.name for param in _products(paths, self.joint)), values, strict=True))
+        names = (param.name for param in _products(paths, self.joint))
+        pairs = zip(names, *self.factors(paths), strict=True)
+        return {name: (row @ column.transpose(2, 3)).movedim(1, 3) for name, row, column in pairs}
 
 
 class MixedCoupling(Coupling):
@@ -71,7 +76,6 @@ class MixedCoupling(Coupling):
     def __init__(self, joint: Joint, ends: Sequence[int], outputs: int, channels_in: int, channels_out: int) -> None:
         super().__init__(joint, ends, outputs, channels_in)
         self.mix = nn.Parameter(torch.empty(len(ends), channels_in, channels_out))
-        self.by_outputs = outputs <= sum(ends)
 
     def reset_parameters(self) -> None:
         """Draw a mix that gives the sum the variance that is meant for products."""
@@ -80,24 +84,17 @@ class MixedCoupling(Coupling):
 
     def forward(self, paths: Paths) -> Tensor:  # type: ignore[override]
         """The sum, laid out as the parameter that it stands beside."""
-        left, right = self._by_outputs(paths) if self.by_outputs else self._by_inputs(paths)
+        rows, columns = self.factors(paths)
+        if self.by_outputs:  # all products end in the same columns
+            right, left = columns[0], torch.stack(rows, 4).transpose(2, 3) @ self.mix.transpose(0, 1).unsqueeze(1)
+        else:
+            mixes = [m.unsqueeze(1).expand(-1, row.shape[3], -1) for row, m in zip(rows, self.mix, strict=True)]
+            right, left = torch.cat(columns, 3), torch.cat(rows, 3).transpose(2, 3).unsqueeze(4)
+            left = left @ torch.cat(mixes, 1).unsqueeze(2)
         # One matrix product per network: source units by thin index, thin index by target units and channels.
-        product = (right.flatten(1, 2).transpose(1, 2) @ left.flatten(1, 2).flatten(2)).unflatten(2, left.shape[3:])
+        thin = right.transpose(2, 3).flatten(1, 2).transpose(1, 2)
+        product = (thin @ left.flatten(1, 2).flatten(2)).unflatten(2, left.shape[3:])
         return product if self.joint.turned else product.transpose(1, 2)
-
-    def _by_outputs(self, paths: Paths) -> tuple[Tensor, Tensor]:
-        """The mixed target side `(batch, channels, ends, target units, channels out)`, and the source side."""
-        rows, columns = self.led(paths)
-        left = torch.stack(rows, 4).transpose(2, 3) @ self.mix.transpose(0, 1).unsqueeze(1)
-        return left, columns.transpose(2, 3)
-
-    def _by_inputs(self, paths: Paths) -> tuple[Tensor, Tensor]:
-        columns = paths.columns(self.joint)
-        assert columns is not None  # joints with nothing at one side are left out
-        rows = [path.values for path in paths.rows(self.joint)]
-        mixes = [m.unsqueeze(1).expand(-1, r.shape[3], -1) for r, m in zip(rows, self.mix, strict=True)]
-        left = torch.cat(rows, 3).transpose(2, 3).unsqueeze(4) @ torch.cat(mixes, 1).unsqueeze(2)
-        return left, torch.cat(list(self.weights), 1) @ columns.transpose(2, 3)
 
 
 class PathProducts(nn.Module):

@@ -180,6 +180,9 @@ def network_of(program: ExportedProgram, module: nn.Module | None = None) -> Net
     state = program.state_dict
     used = set(params.values())
     shapes = {key: tuple(state[key].shape) for key in state if key in used}
+    empty = [f"{key!r} of shape {shape}" for key, shape in shapes.items() if 0 in shape]
+    if empty:
+        raise SpecError(f"parameter {empty[0]} holds no numbers; leave it out of the module to have the rest read.")
     outputs = {
         spec.arg.name
         for spec in program.graph_signature.output_specs
