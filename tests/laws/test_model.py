@@ -11,7 +11,7 @@ from torch import nn
 
 from weightspace.errors import ShapeError, SymmetryError, UnknownNameError, WeightspaceError
 from weightspace.models import HNP, MAGEPNFN, NP, Edit, FlatMLP, Invariant, MonomialNFN, Readout, StatNN
-from weightspace.spec import FIXED, PERMUTATION, NetworkSpec
+from weightspace.spec import FIXED, PERMUTATION, NetworkSpec, spec_of
 from weightspace.testing import equivariance_error, invariance_error, random_features
 from weightspace.weights import WeightFeatures, act, flatten, sample_element
 
@@ -146,6 +146,35 @@ def test_presets(kind: type[nn.Module]) -> None:
     )
     with pytest.raises(UnknownNameError, match=f"preset of {kind.__name__} 'dmeo': did you mean \"demo\""):
         kind.preset("dmeo", SPECS["relu"], ANSWER)
+
+
+def small_cnn(activation: nn.Module) -> NetworkSpec:
+    """The networks of the Small CNN Zoo."""
+    convolutions = [nn.Conv2d(1, 16, 3), activation, nn.Conv2d(16, 16, 3), activation, nn.Conv2d(16, 16, 3), activation]
+    module = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    return spec_of(module, torch.zeros(1, 1, 9, 9))
+
+
+def sizes(model: nn.Module) -> dict[str, int]:
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+
+
+def test_published_sizes() -> None:
+    """The published counts, with the differences spelt out: 254,619 for Monomial-NFN, 1,008,521 for MAGEP."""
+    relu, tanh = small_cnn(nn.ReLU()), small_cnn(nn.Tanh())
+    norm, affine = 2 * 250, 2 * 5 * 32  # batch normalisation of the head, and the pool's affine map that it replaces
+    pairs = 16 + 16 * 16 + 16 * 5  # channels in times channels out, over the three layers
+    monomial = [
+        sum(sizes(MonomialNFN.preset(f"cnn-zoo-{name}", spec, Invariant(1, hidden=200))).values())
+        for name, spec in (("relu", relu), ("tanh", tanh))
+    ]
+    # What the published model leaves out for tanh: couplings of the last weight with the last hidden bias, both ways.
+    assert monomial == [254_619 + norm - affine, 254_619 + norm - affine + 2 * 10 * pairs]
+    magep = sizes(MAGEPNFN.preset("cnn-zoo-relu", relu, Invariant(1, hidden=500)))
+    untied, traces = 2 * 10 * 10 + 1, 2 * 3 * 10  # a coefficient for every bias's path; in the span of the rest
+    couplings = 20 * 14 * 10  # two for each of seven places of products, one to ten ends
+    assert magep["polynomials"] == 2 * ((884 + untied - traces) * 400 + 200 + couplings)
+    assert magep["invariants"] == (3 * 10 + 3 * 10 + 10) * 400 + 20 + 20 * 2 * 10
 
 
 @pytest.mark.parametrize("wrong", [{"outputs": 0}, {"outputs": 2, "hidden": 0}, {"outputs": 2, "dropout": 1.0}])

@@ -5,5 +5,6 @@ from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.readout import Edit, Invariant, Readout
+from weightspace.models.saving import load, save
 
-__all__ = ["HNP", "MAGEPNFN", "NP", "Edit", "FlatMLP", "Invariant", "MonomialNFN", "Readout", "StatNN"]
+__all__ = ["HNP", "MAGEPNFN", "NP", "Edit", "FlatMLP", "Invariant", "MonomialNFN", "Readout", "StatNN", "load", "save"]

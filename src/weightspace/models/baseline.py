@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from weightspace.errors import SymmetryError, unknown
 from weightspace.layers import ParameterScale
+from weightspace.models.construction import remember
 from weightspace.models.readout import Edit, Invariant, Readout, head
 from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures, flatten, unflatten
@@ -34,6 +35,7 @@ class FlatMLP(nn.Module):
         torch.Size([5, 10])
     """
 
+    @remember
     def __init__(self, spec: NetworkSpec, readout: Readout, *, hidden: int = 512) -> None:
         super().__init__()
         self.readout = readout
@@ -87,6 +89,7 @@ class StatNN(nn.Module):
 
     QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
+    @remember
     def __init__(self, spec: NetworkSpec, readout: Readout) -> None:
         super().__init__()
         if isinstance(readout, Edit):

@@ -12,6 +12,7 @@ from weightspace.layers import (
     dense_spec,
     suited_nonlinearity,
 )
+from weightspace.models.construction import remember
 from weightspace.models.readout import Edit, Invariant, Readout, head
 from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures
@@ -53,6 +54,7 @@ class MAGEPNFN(nn.Module):
         True
     """
 
+    @remember
     def __init__(
         self, spec: NetworkSpec, readout: Readout, *, channels: tuple[int, ...] = (32, 32), invariants: int = 64
     ) -> None:
@@ -74,8 +76,16 @@ class MAGEPNFN(nn.Module):
 
     @classmethod
     def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "MAGEPNFN":
-        """The model in a named size. Raises `UnknownNameError` for other names than `demo`."""
-        sizes: dict[str, tuple[tuple[int, ...], int]] = {"demo": ((16, 16), 128)}
+        """The model in a named size.
+
+        `demo` is for SIRENs and minutes. `cnn-zoo-relu` and `cnn-zoo-tanh` are the published design for predicting how
+        well small CNNs generalise: one linear and two polynomial layers of 20 channels, 20 invariants; its head has
+        `Invariant(1, hidden=500)`.
+
+        Raises:
+            UnknownNameError: another name.
+        """
+        sizes = {"demo": ((16, 16), 128)} | dict.fromkeys(("cnn-zoo-relu", "cnn-zoo-tanh"), ((20, 20, 20), 20))
         if name not in sizes:
             raise unknown("preset of MAGEPNFN", name, sizes)
         channels, invariants = sizes[name]

@@ -12,6 +12,7 @@ from weightspace.layers import (
     permutation_spec,
     suited_nonlinearity,
 )
+from weightspace.models.construction import remember
 from weightspace.models.readout import Edit, Invariant, Readout, head
 from weightspace.models.trunk import permutation_trunk
 from weightspace.spec import NetworkSpec
@@ -49,6 +50,7 @@ class MonomialNFN(nn.Module):
         True
     """
 
+    @remember
     def __init__(
         self,
         spec: NetworkSpec,
@@ -75,8 +77,18 @@ class MonomialNFN(nn.Module):
 
     @classmethod
     def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "MonomialNFN":
-        """The model in a named size. Raises `UnknownNameError` for other names than `demo`."""
-        sizes: dict[str, dict[str, tuple[int, ...]]] = {"demo": {"stem": (8,), "trunk": (32,)}}
+        """The model in a named size.
+
+        `demo` is for SIRENs and minutes. `cnn-zoo-relu` and `cnn-zoo-tanh` are the published design for predicting how
+        well small CNNs generalise: three monomial layers of 16, 16 and 5 channels that are pooled at once; its head has
+        `Invariant(1, hidden=200)`. In front of the head stands a batch normalisation, where the published model has
+        an affine map of every channel.
+
+        Raises:
+            UnknownNameError: another name.
+        """
+        zoo: dict[str, tuple[int, ...]] = {"stem": (16, 16, 5), "trunk": ()}
+        sizes = {"demo": {"stem": (8,), "trunk": (32,)}} | dict.fromkeys(("cnn-zoo-relu", "cnn-zoo-tanh"), zoo)
         if name not in sizes:
             raise unknown("preset of MonomialNFN", name, sizes)
         return cls(spec, readout, **sizes[name])

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from weightspace.errors import unknown
 from weightspace.layers import EquivariantLinear, InvariantPool, ParameterScale, PositionEncoding
 from weightspace.layers.encode import FourierFeatures
+from weightspace.models.construction import remember
 from weightspace.models.readout import Edit, Invariant, Readout, head
 from weightspace.models.trunk import permutation_trunk
 from weightspace.spec import PERMUTATION, NetworkSpec
@@ -44,6 +45,7 @@ class HNP(nn.Module):
         True
     """
 
+    @remember
     def __init__(
         self, spec: NetworkSpec, readout: Readout, *, channels: int = 32, layers: int = 3, fourier: int = 16
     ) -> None:
