@@ -14,6 +14,8 @@ from weightspace.layers import (
     Gate,
     InvariantPool,
     ParameterScale,
+    PathInvariants,
+    PathProducts,
     Pointwise,
     PositionEncoding,
     Suited,
@@ -60,6 +62,10 @@ ROWS: Mapping[str, Row] = {
     "Suited": Row(lambda spec: Suited(spec, CHANNELS), ANY + HARD),
     "suited_nonlinearity": Row(lambda spec: suited_nonlinearity(spec, CHANNELS), ANY + HARD),
     "EquivariantLinear": Row(lambda spec: EquivariantLinear(spec, CHANNELS, 3), ("relu", "siren", "heads-nonzero")),
+    "PathProducts": Row(lambda spec: PathProducts(spec, CHANNELS, 3), ("relu", "siren", "relu-tanh", "residual-norm")),
+    "PathInvariants": Row(
+        lambda spec: PathInvariants(spec, CHANNELS, 3), ("tanh", "gelu", "residual-norm"), "invariant"
+    ),
     "FourierFeatures": Row(lambda spec: FourierFeatures(spec, CHANNELS, 4), PERMUTED),
     "PositionEncoding": Row(ends, ("gelu", "one-unit", "one-layer", "heads-permutation")),
     "Canonical": Row(Canonical, ANY + HARD, "canonical"),

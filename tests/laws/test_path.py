@@ -261,6 +261,13 @@ def test_copies_compute_the_same() -> None:
     assert all(torch.equal(a, b) for a, b in zip(layer(x).tensors, other(x).tensors, strict=True))
 
 
+def test_what_lies_on_no_path_is_named() -> None:
+    assert PathInvariants(SPECS["relu"], 1, 1).unread == ()
+    assert PathInvariants(SPECS["cnn-relu"], 1, 1).unread == ("0.weight", "0.bias", "2.weight", "6.weight")
+    assert PathInvariants(DENSE["cnn-relu"], 1, 1).unread == ()
+    assert "unread: 0.weight, 0.bias" in repr(PathInvariants(SPECS["cnn-relu"], 1, 1))
+
+
 def test_refusals() -> None:
     with pytest.raises(SpecError, match="no path to multiply"):
         PathProducts(SPECS["recurrent-sign"], 1, 1)

@@ -244,6 +244,9 @@ class PathInvariants(nn.Module):
     Nothing is divided, and no absolute value taken: a network's answer is a polynomial of its weights, whose degree is
     twice the depth at most.
 
+    Parameters that lie on no path from inputs to outputs cannot be heard: those of attention, of grouped convolutions
+    and of gates, and all kernels (see `dense_spec`). `unread` names them.
+
     Args:
         spec: space of the features, see `PathProducts`.
         channels: feature channels.
@@ -269,6 +272,19 @@ class PathInvariants(nn.Module):
     def __init__(self, spec: NetworkSpec, channels: int, outputs: int) -> None:
         super().__init__()
         self.products = PathProducts(spec, channels, outputs, spec_out=_answer_spec(spec))
+        self.unread = self._unread()
+
+    def _unread(self) -> tuple[str, ...]:
+        """The parameters that do not change the answer."""
+        spec, channels = self.products.spec, self.products.linear.channels_in
+        with torch.enable_grad():
+            ones = [torch.ones(1, *spec.shape(param.name), channels, requires_grad=True) for param in spec.params]
+            found = torch.autograd.grad(self(WeightFeatures(spec, ones)).sum(), ones, allow_unused=True)
+        return tuple(param.name for param, gradient in zip(spec.params, found, strict=True) if gradient is None)
+
+    def extra_repr(self) -> str:
+        """What is not read, for `print(layer)`."""
+        return f"unread: {', '.join(self.unread)}" if self.unread else ""
 
     def forward(self, x: WeightFeatures) -> Float[Tensor, "batch outputs"]:
         """Read. Raises `ShapeError` for features of another space or channel count."""
