@@ -86,6 +86,14 @@ def test_a_folder_is_sorted_into_groups_of_equal_networks(run: Program, folder: 
     assert run("same", folder).code == 1
 
 
+def test_networks_that_diverged_are_set_apart_in_a_folder(run: Program, folder: Path) -> None:
+    torch.save({key: tensor / 0 for key, tensor in relu(0).state_dict().items()}, "diverged.pt")
+    told = run("same", folder, "--activation", "relu")
+    assert told.code == 1
+    assert "a.pt = hidden.safetensors\n" in told.out
+    assert "networks: 4; groups of equal ones: 1; equal to no other: 2\n" in told.out
+
+
 def test_the_networks_of_a_zoo_are_compared(run: Program, zoo: Path) -> None:
     told = run("same", zoo)
     assert told.code == 1

@@ -146,7 +146,7 @@ class _Space:
         return spec == self.spec and not _rest_apart(spec, self.sources[0], source)
 
     def families(self, tolerance: float | None) -> list[list[str]]:
-        parts = [source.features(self.spec) for source in self.sources]
+        parts = [source.features(self.spec, finite=False) for source in self.sources]  # what diverged equals none
         tolerance = rounding(tolerance, *parts)
         names = [Path(source.name).name for source in self.sources]
         wide = [part.to(torch.float64) for part in parts]

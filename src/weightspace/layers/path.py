@@ -62,8 +62,8 @@ class Paths:
     def __init__(self, wiring: Wiring, x: WeightFeatures) -> None:
         self.wiring, self.x = wiring, x
         self._copies: dict[str, Tensor] = {}
-        self.ahead: dict[str, list[Path]] = {name: [] for name in wiring.inputs}
-        self.behind: dict[str, list[Path]] = {name: [] for name in wiring.outputs}
+        self.ahead: dict[str, list[Path]] = {}
+        self.behind: dict[str, list[Path]] = {}
         for name in wiring.places:
             self.ahead[name] = _summed(path for wire in wiring.into[name] for path in self._arriving(wire))
         for name in reversed(wiring.places):

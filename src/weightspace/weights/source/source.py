@@ -54,8 +54,12 @@ class Source:
             found = replace(found, places=tuple(places))
         return remember(replace(found, notes=(*self.notes, *found.notes)), self.module, self.inputs)
 
-    def features(self, spec: NetworkSpec) -> WeightFeatures:
+    def features(self, spec: NetworkSpec, *, finite: bool = True) -> WeightFeatures:
         """The network's weights, bit for bit, as a batch of one.
+
+        Args:
+            spec: the space that the network lies in.
+            finite: whether to refuse numbers that are not finite.
 
         Raises:
             ShapeError: the network does not lie in this space.
@@ -67,7 +71,7 @@ class Source:
                 raise DataError(
                     f"{self.name}: {key!r} has no values (it is on the meta device); load its weights first."
                 )
-            if not bool(tensor.isfinite().all()):
+            if finite and not bool(tensor.isfinite().all()):
                 raise DataError(
                     f"{self.name}: {key!r} holds numbers that are not finite; expected finite weights. "
                     "Remedy: take them from before the training diverged."
