@@ -6,7 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
+from tests.shapes import jaxtyped
+
+# Before anything imports the package: the import hook takes the wrapper from there.
+jaxtyping.jaxtyped = jaxtyped
 
 Refuse = Callable[..., None]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from weightspace import training, zoo
+from weightspace.zoo import generate
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
@@ -18,6 +19,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), fl
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(zoo, "load_or_digits", partial(zoo.load_or_digits, offline=True))
+    make = generate.make_siren_zoo
+    monkeypatch.setattr(generate, "make_siren_zoo", lambda *a, count: make(*a, count=min(count, 500)))
 
 
 def test_readme(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tests.cli.conftest import Program
-from tests.cli.networks import folder, relu
+from tests.cli.networks import FACTORY, folder, relu
 
 from weightspace.spec import POSITIVE, NetworkSpec, spec_of
 from weightspace.weights.source import Source
@@ -27,10 +28,18 @@ SOURCES = (
 )
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("exported")
+    names = {}
+    exec(FACTORY, names)
+    torch.export.save(torch.export.export(names["cnn"](), (torch.randn(2, 3, 8, 8),)), place / "cnn.pt2")
+    return place / "cnn.pt2"
+
+
 @pytest.fixture(autouse=True)
-def archive(folder: Path) -> None:
-    network = call_factory("factories:cnn")[0]
-    torch.export.save(torch.export.export(network, (torch.randn(2, 3, 8, 8),)), "cnn.pt2")
+def archive(folder: Path, exported: Path) -> None:
+    shutil.copy(exported, folder)
 
 
 @pytest.mark.parametrize("words", SOURCES, ids=lambda words: words[0])
@@ -59,11 +68,13 @@ def test_the_report_is_that_of_the_library(run: Program) -> None:
 
 
 def test_the_certificate_is_added_when_asked_for(run: Program) -> None:
-    told = run("spec", "a.pt", "--module", "factories:relu", "--verify")
+    small = call_factory("factories:small")[0]
+    torch.save(small.state_dict(), "small.pt")
+    told = run("spec", "small.pt", "--module", "factories:small", "--verify")
     assert "function error" in told.out
     assert "rank of the Jacobian" in told.out
-    torch.export.save(torch.export.export(relu(0), (torch.randn(4, 2),)), "relu.pt2")
-    assert "rank of the Jacobian" in run("spec", "relu.pt2", "--verify").out
+    torch.export.save(torch.export.export(small, (torch.randn(4, 2),)), "small.pt2")
+    assert "rank of the Jacobian" in run("spec", "small.pt2", "--verify").out
 
 
 def test_no_verify_does_not_run_the_network(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from tests.laws.registry import MODULES, SPECS, mlp
 from tests.oracles.path import products_by_terms
 from torch import Tensor, nn
 
-from weightspace.errors import ShapeError, SpecError, SymmetryError
+from weightspace.errors import ShapeError, SpecError, SymmetryError, UnknownNameError
 from weightspace.layers import EquivariantLinear, PathInvariants, PathProducts, dense_spec
 from weightspace.layers.path import Paths
 from weightspace.layers.polynomial import MixedCoupling
@@ -112,11 +112,16 @@ def test_products_of_a_chain(widths: tuple[int, ...]) -> None:
             expected.append(chained(weights[start + 1 : s + 1], first))
     for t in range(1, len(weights) - 1):
         expected.append(chained(weights[t:], None).transpose(1, 2))
-    found = list(Paths(Wiring(spec), x).products())
+    found = multiplied(spec, x)
     assert len(found) == len(expected)
-    for _, values in found:
+    for values in found.values():
         values = values if values.ndim == 4 else values.unsqueeze(2)
         assert any(values.shape == e.shape and torch.allclose(values, e) for e in expected)
+
+
+def multiplied(spec: NetworkSpec, x: WeightFeatures) -> dict[str, Tensor]:
+    paths = Paths(Wiring(spec), x)
+    return {param.name: paths.values(pick) for pick, param in paths.products()}
 
 
 def chained(weights: list[Tensor], first: Tensor | None) -> Tensor:
@@ -153,7 +158,7 @@ def test_mixing_thin_factors_is_mixing_products(widths: tuple[int, ...], channel
     layer, x = made(spec, channels, 4), features(spec, channels=channels)
     paths = Paths(layer.wiring, x)
     (mixed,) = layer.inner
-    products = super(MixedCoupling, mixed).forward(paths).values()
+    products = super(MixedCoupling, mixed).forward(paths)
     plain = torch.stack([torch.einsum("ajkc,cf->ajkf", p, m) for p, m in zip(products, mixed.mix, strict=True)]).sum(0)
     for by_outputs in (True, False):
         mixed.by_outputs = by_outputs
@@ -168,8 +173,7 @@ def test_products_are_the_same_by_either_side() -> None:
         coupling.by_outputs = True
         expected = coupling(paths)
         coupling.by_outputs = False
-        for name, values in coupling(paths).items():
-            torch.testing.assert_close(values, expected[name])
+        torch.testing.assert_close(coupling(paths), expected)
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh()])
@@ -190,9 +194,9 @@ def test_weights_stored_the_other_way_round() -> None:
     twin = spec_of(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1)))
     x = features(spec)
     y = WeightFeatures(twin, [t.transpose(1, 2) if t.ndim == 4 else t for t in x.tensors])
-    found = dict((p.name, v) for p, v in Paths(Wiring(spec), x).products())
-    for param, values in Paths(Wiring(twin), y).products():
-        assert any(values.shape == v.shape and torch.allclose(values, v) for v in found.values()), param.name
+    found = multiplied(spec, x)
+    for name, values in multiplied(twin, y).items():
+        assert any(values.shape == v.shape and torch.allclose(values, v) for v in found.values()), name
     layer = made(spec)
     assert layer.inner[0].joint.turned
     assert layer(x)["2.weight"].shape == (3, 4, 3, 3)
@@ -275,6 +279,28 @@ def test_refusals() -> None:
         PathProducts(SPECS["relu"], 1, 1, spec_out=SPECS["tanh"])
     with pytest.raises(ShapeError, match="2 channels"):
         made(SPECS["relu"])(features(SPECS["relu"], channels=5))
+
+
+def test_terms_of_signs_alone_can_be_left_out() -> None:
+    """What is left is the layer for scales, whose powers tell a wire's ends apart."""
+    widths = (2, 4, 4, 3, 2)
+    relu, tanh = (spec_of(mlp(widths, function)) for function in (nn.ReLU(), nn.Tanh()))
+    plain = PathProducts(tanh, 2, 3, turned=False).double()
+    assert plain.linear_parameters == PathProducts(relu, 2, 3).linear_parameters
+    assert plain.linear_parameters < PathProducts(tanh, 2, 3).linear_parameters
+    assert equivariance_error(plain, tanh, channels=2) < 1e-10
+
+
+def test_widths_are_channels_of_a_parameter_alone() -> None:
+    spec = SPECS["cnn-relu"]
+    wide = dense_spec(spec, {"2.weight": 4, "0.bias": 2})
+    assert (wide.shape("2.weight"), wide.shape("0.bias"), wide.shape("0.weight")) == ((4, 3, 4), (3, 2), (3, 1))
+    there, back = EquivariantLinear(spec, 1, 3, spec_out=wide), EquivariantLinear(wide, 3, 1, spec_out=spec)
+    assert equivariance_error(nn.Sequential(there, back).double(), spec, log_scale=8) < 1e-12
+    with pytest.raises(SpecError, match=r"a width of 0 for parameter '0.bias'; expected at least 1"):
+        dense_spec(spec, {"0.bias": 0})
+    with pytest.raises(UnknownNameError, match='did you mean "0.bias"'):
+        dense_spec(spec, {"0.bais": 2})
 
 
 def test_dense_spec_of_dense_networks_is_the_same() -> None:

@@ -49,12 +49,13 @@ class AllProducts(Paths):
 def products_by_terms(layer: PathProducts, x: WeightFeatures) -> WeightFeatures:
     """The layer on a chain with biases. Products of a stretch carry the roots of the units that they sum over."""
     paths = AllProducts(layer.wiring, x)
-    products = {param.name: values for param, values in paths.products()}
+    products = {param.name: paths.values(pick) for pick, param in paths.products()}
     for coupling in layer.outer:
-        products |= coupling(paths)
+        names = (f"{coupling.joint.name} < {path.origin}" for path in paths.rows(coupling.joint))
+        products |= zip(names, coupling(paths), strict=True)
     tensors = [*x.tensors, *(products[param.name] for param in layer.space.params[len(x.tensors) :])]
     out = dict(linear_by_terms(layer.linear, WeightFeatures(layer.space, tensors)).items())
     for param, mixed in zip(layer.beside, layer.inner, strict=True):
-        for product, mix in zip(Coupling.forward(mixed, paths).values(), mixed.mix, strict=True):
+        for product, mix in zip(Coupling.forward(mixed, paths), mixed.mix, strict=True):
             out[param] = out[param] + torch.einsum("ajkc,cf->ajkf", product, mix)
     return WeightFeatures(layer.spec_out, out)

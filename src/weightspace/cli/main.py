@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 import weightspace
+from weightspace.allocator import keep_freed_memory
 from weightspace.errors import WeightspaceError, unknown
 
 __all__ = ["application", "main"]
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         _check_verb(words)
+        keep_freed_memory()
         with warnings.catch_warnings():
             # Where a program of torch.export is copied, torch warns of its own code.
             warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)

@@ -15,7 +15,6 @@ type are one matrix product over channels.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import permutations, product
 from math import prod
 
@@ -51,7 +50,7 @@ class Block:
     outer: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)  # compared by identity: forward passes look halves up in dictionaries
+@dataclass(frozen=True, eq=False)  # compared by identity: two halves of one parameter may look alike
 class Half:
     """One side of an equivariant map: a parameter with its legs in blocks, some carried, the others closed.
 
@@ -69,23 +68,23 @@ class Half:
     fixed: tuple[int, ...]
     type: tuple[Carried, ...]
 
-    @cached_property
+    @property
     def letters(self) -> dict[int, str]:
         """A letter per leg, the same for legs of one block, in the manner of einsum."""
         groups = [block.legs for block in (*self.carried, *self.closed)] + [(leg,) for leg in self.fixed]
         return {leg: chr(ord("d") + number) for number, legs in enumerate(groups) for leg in legs}
 
-    @cached_property
+    @property
     def param_letters(self) -> str:
         """Letters of the parameter's legs in order."""
         return "".join(self.letters[leg] for leg in sorted(self.letters))
 
-    @cached_property
+    @property
     def carried_letters(self) -> str:
         """Letters of what is carried over, in the order of the type."""
         return "".join(self.letters[block.legs[0]] for block in self.carried)
 
-    @cached_property
+    @property
     def fixed_letters(self) -> str:
         """Letters of the fixed legs."""
         return "".join(self.letters[leg] for leg in self.fixed)

@@ -1,7 +1,8 @@
 """Every linear map between weight spaces that respects their symmetries."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightspace.errors import ShapeError, SymmetryError
+from weightspace.layers.contraction import Reduction, Spread
 from weightspace.layers.diagram import Half, constants, fits, source_halves, target_halves
 from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures, flatten, unflatten
@@ -55,6 +57,7 @@ class EquivariantLinear(nn.Module):
         channels_out: feature channels of the output.
         spec_out: space of the output where it differs from the input's; it must have the same free axes.
         bias: whether to add a constant wherever the symmetry allows one.
+        allowed: which maps to keep, by their source and target halves; by default all.
 
     Shapes:
         `(batch, *axes, channels_in)` to `(batch, *axes, channels_out)` per parameter.
@@ -86,6 +89,7 @@ class EquivariantLinear(nn.Module):
         *,
         spec_out: NetworkSpec | None = None,
         bias: bool = True,
+        allowed: Callable[[Half, Half], bool] | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.spec_out = spec, spec_out or spec
@@ -94,11 +98,26 @@ class EquivariantLinear(nn.Module):
             wrong = sorted({a.name for a in set(self.spec.free_axes) ^ set(self.spec_out.free_axes)})
             raise SymmetryError(f"input and output spec differ in the free axes {wrong}; only fixed axes may differ.")
         targets = [half for param in self.spec_out.params for half in target_halves(self.spec_out, param)]
-        self.mixes = list(_mixes(self.spec, self.spec_out, targets))
+        self.mixes = list(_mixes(self.spec, targets, allowed or (lambda source, target: True)))
         self.spreads = [half for half in targets if bias and constants(self.spec_out, half)]
         self.weights = nn.ParameterList(torch.empty(self._rows(mix), self._columns(mix)) for mix in self.mixes)
         self.constants = nn.ParameterList(torch.empty(self._width_out(half)) for half in self.spreads)
+        self._plan()
         self.reset_parameters()
+
+    def _plan(self) -> None:
+        """What a forward pass does, worked out beforehand: every source half is reduced once."""
+        halves = list(dict.fromkeys(half for mix in self.mixes for half in mix.sources))
+        self._reductions = [Reduction.of(half, self.spec) for half in halves]
+        self._steps = [
+            (
+                [halves.index(half) for half in mix.sources],
+                [self._width_out(half) for half in mix.targets],
+                [Spread.of(half, self.spec_out) for half in mix.targets],
+            )
+            for mix in self.mixes
+        ]
+        self._constant_spreads = [Spread.of(half, self.spec_out) for half in self.spreads]
 
     def _width_in(self, half: Half) -> int:
         return half.fixed_size(self.spec) * self.channels_in
@@ -170,57 +189,25 @@ class EquivariantLinear(nn.Module):
     def forward(self, x: WeightFeatures) -> WeightFeatures:
         """Apply the layer. Raises `ShapeError` for features of another space or channel count."""
         x.expect(self.spec, self.channels_in)
-        reduced = {half: self._reduce(half, x) for half in dict.fromkeys(h for mix in self.mixes for h in mix.sources)}
-        parts: dict[str, list[Tensor]] = {param.name: [] for param in self.spec_out.params}
-        for mix, weight in zip(self.mixes, self.weights, strict=True):
-            inputs = [reduced[half] for half in mix.sources]
+        reduced = [reduction(x.tensors[reduction.param]) for reduction in self._reductions]
+        parts: list[list[tuple[int, Tensor]]] = [[] for _ in self.spec_out.params]
+        for (sources, widths, spreads), weight in zip(self._steps, self.weights, strict=True):
+            inputs = [reduced[source] for source in sources]
             # The largest tensor is usually alone: to join or split one tensor would copy it, forward or backward.
             mixed = F.linear(torch.cat(inputs, dim=-1) if len(inputs) > 1 else inputs[0], weight)
-            widths = [self._width_out(half) for half in mix.targets]
             bands = mixed.split(widths, dim=-1) if len(widths) > 1 else (mixed,)
-            for half, band in zip(mix.targets, bands, strict=True):
-                parts[half.param].append(self._spread(half, band))
-        for half, constant in zip(self.spreads, self.constants, strict=True):
-            parts[half.param].append(self._spread(half, constant[None]))
-        return WeightFeatures(self.spec_out, {name: self._total(name, terms, x) for name, terms in parts.items()})
+            for spread, band in zip(spreads, bands, strict=True):
+                parts[spread.param].append((spread.size, spread(band, self.channels_out)))
+        for spread, constant in zip(self._constant_spreads, self.constants, strict=True):
+            parts[spread.param].append((0, spread(constant[None], self.channels_out)))
+        return WeightFeatures(self.spec_out, [self._total(row, terms, x) for row, terms in enumerate(parts)])
 
-    def _reduce(self, half: Half, x: WeightFeatures) -> Tensor:
-        """Diagonals taken, closed indices averaged, fixed indices put beside the channels."""
-        formula = f"a{half.param_letters}c->a{half.carried_letters}{half.fixed_letters}c"
-        kept = torch.einsum(formula, x[half.param]).flatten(1 + len(half.carried))
-        count = half.closed_size(self.spec)
-        return kept / count if count > 1 else kept
-
-    def _spread(self, half: Half, mixed: Tensor) -> Tensor:
-        """The way back: a tensor that broadcasts to the parameter, with size 1 along indices it is constant in."""
-        values = mixed.unflatten(-1, (*half.fixed_shape(self.spec_out), self.channels_out))
-        deltas, names, constant = self._deltas(half, mixed)
-        operands = [f"a{half.carried_letters}{half.fixed_letters}c", *deltas]
-        legs = [names[leg] for leg in sorted(names) if leg not in constant]
-        out = torch.einsum(f"{','.join(operands)}->a{''.join(legs)}c", values, *deltas.values())
-        for leg in sorted(constant):
-            out = out.unsqueeze(leg + 1)
-        return out
-
-    def _deltas(self, half: Half, like: Tensor) -> tuple[dict[str, Tensor], dict[int, str], set[int]]:
-        """Identity matrices that tie the further legs of each block to its first; which legs are constant."""
-        names, deltas, constant = dict(half.letters), {}, set()
-        for block in (*half.carried, *half.closed):
-            first, *others = block.legs
-            size = self.spec_out.axis(block.axis).size
-            for leg in others:
-                names[leg] = chr(ord("A") + leg)
-                deltas[names[first] + names[leg]] = torch.eye(size, dtype=like.dtype, device=like.device)
-            if block in half.closed and not others:
-                constant.add(first)
-        return deltas, names, constant
-
-    def _total(self, name: str, terms: list[Tensor], x: WeightFeatures) -> Tensor:
-        """The sum of all terms of a parameter, small tensors first so that few passes run over the large one."""
-        shape = (len(x), *self.spec_out.shape(name), self.channels_out)
+    def _total(self, row: int, terms: list[tuple[int, Tensor]], x: WeightFeatures) -> Tensor:
+        """The sum of all terms of a parameter, small ones first so that few passes run over the large one."""
+        shape = (len(x), *self.spec_out.shape(self.spec_out.params[row].name), self.channels_out)
         if not terms:
             return x.tensors[0].new_zeros(shape)
-        first, *others = sorted(terms, key=torch.Tensor.numel)
+        first, *others = (term for _, term in sorted(terms, key=itemgetter(0)))
         for term in others:
             first = first + term
         return first.expand(shape)
@@ -231,13 +218,14 @@ class EquivariantLinear(nn.Module):
         return f"{self.channels_in} -> {self.channels_out} channels, {counts}"
 
 
-def _mixes(spec: NetworkSpec, spec_out: NetworkSpec, targets: list[Half]) -> Iterator[Mix]:
+def _mixes(spec: NetworkSpec, targets: list[Half], allowed: Callable[[Half, Half], bool]) -> Iterator[Mix]:
     """Group all pairs of halves that fit together into full products of sources and targets."""
     sources = [half for param in spec.params for half in source_halves(spec, param)]
     for kind in dict.fromkeys(half.type for half in targets):
+        same = [half for half in sources if half.type == kind]
         by_sources: dict[tuple[Half, ...], list[Half]] = {}
         for target in (half for half in targets if half.type == kind):
-            fitting = tuple(half for half in sources if half.type == kind and fits(spec, half, target))
+            fitting = tuple(half for half in same if fits(spec, half, target) and allowed(half, target))
             if fitting:
                 by_sources.setdefault(fitting, []).append(target)
         yield from (Mix(fitting, tuple(group)) for fitting, group in by_sources.items())

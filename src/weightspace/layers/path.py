@@ -15,7 +15,7 @@ from weightspace.layers.wiring import Powers, Wiring
 from weightspace.spec import Leg, ParamSpec, View, Wire
 from weightspace.weights import WeightFeatures
 
-__all__ = ["Joint", "Path", "Paths", "product_param"]
+__all__ = ["Joint", "Path", "Paths", "Pick", "product_param"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,16 @@ class Joint:
     powers: tuple[Powers, Powers]
     param: str | None = None
     turned: bool = False
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Which path a product is: the side, the place and the position there, and its number of legs."""
+
+    back: bool
+    place: str
+    row: int
+    legs: int
 
 
 class Paths:
@@ -119,19 +129,25 @@ class Paths:
             self._copies[str(wire.param)] = self._matrix(wire).contiguous()
         return self._copies[str(wire.param)]
 
-    def products(self) -> Iterator[tuple[ParamSpec, Tensor]]:
+    def products(self) -> Iterator[tuple[Pick, ParamSpec]]:
         """The paths as parameters, each once, without those that are parameters as they are."""
         seen: set[int] = set()
         hidden_behind = [(name, paths) for name, paths in self.behind.items() if name not in self.wiring.inputs]
-        for name, paths in [*self.ahead.items(), *hidden_behind]:
-            for path in paths:
+        sides = [(False, *item) for item in self.ahead.items()] + [(True, *item) for item in hidden_behind]
+        for back, name, paths in sides:
+            for row, path in enumerate(paths):
                 if not path.alone and id(path.values) not in seen:
                     seen.add(id(path.values))
                     legs = [Leg(self.wiring.axis(name), path.powers)]
                     if path.origin in self.wiring.places:
                         legs.append(Leg(self.wiring.axis(path.origin)))
-                    values = path.values.movedim(1, 3) if len(legs) == 2 else path.values.squeeze(3).transpose(1, 2)
-                    yield product_param(f"{name} < {path.origin} {path.powers}", legs), values
+                    param = product_param(f"{name} < {path.origin} {path.powers}", legs)
+                    yield Pick(back, name, row, len(legs)), param
+
+    def values(self, pick: Pick) -> Tensor:
+        """A path as features have it: `(batch, units, ends, channels)`, or without ends."""
+        values = (self.behind if pick.back else self.ahead)[pick.place][pick.row].values
+        return values.movedim(1, 3) if pick.legs == 2 else values.squeeze(3).transpose(1, 2)
 
     def joints(self) -> Iterator[Joint]:
         """Where both sides have something: every place with the inputs, and the ends of every matrix."""

@@ -1,7 +1,8 @@
 """Polynomial layers: equivariant linear maps of weights and of their products along paths."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import sqrt
 
 import torch
@@ -9,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightspace.errors import SpecError
+from weightspace.layers.diagram import Half
 from weightspace.layers.linear import EquivariantLinear
 from weightspace.layers.path import Joint, Paths, product_param
-from weightspace.layers.wiring import Wiring
-from weightspace.spec import FIXED, Axis, Leg, NetworkSpec, ParamSpec, View
+from weightspace.layers.wiring import SOURCE, TARGET, Wiring
+from weightspace.spec import FIXED, Axis, Factor, Leg, NetworkSpec, ParamSpec, View
 from weightspace.weights import WeightFeatures
 
 __all__ = ["PathInvariants", "PathProducts"]
@@ -52,11 +54,10 @@ class Coupling(nn.Module):
             return [row @ psi for row, psi in zip(rows, self.weights, strict=True)], [columns] * len(rows)
         return rows, [columns @ psi.transpose(1, 2) for psi in self.weights]
 
-    def forward(self, paths: Paths) -> dict[str, Tensor]:
-        """The products by name, `(batch, target units, source units, channels)` each."""
-        names = (param.name for param in _products(paths, self.joint))
-        pairs = zip(names, *self.factors(paths), strict=True)
-        return {name: (row @ column.transpose(2, 3)).movedim(1, 3) for name, row, column in pairs}
+    def forward(self, paths: Paths) -> list[Tensor]:
+        """The products, `(batch, target units, source units, channels)` each."""
+        pairs = zip(*self.factors(paths), strict=True)
+        return [(row @ column.transpose(2, 3)).movedim(1, 3) for row, column in pairs]
 
 
 class MixedCoupling(Coupling):
@@ -119,6 +120,8 @@ class PathProducts(nn.Module):
         channels_out: feature channels of the output.
         spec_out: space of the output where it differs from the input's; it must have the same free axes.
         bias: whether to add a constant wherever the symmetry allows one.
+        turned: whether what leads to some units may reach what leads from them, and the other way round. Signs allow
+            it, since each is its own inverse; the published layer does without.
 
     Shapes:
         `(batch, *axes, channels_in)` to `(batch, *axes, channels_out)` per parameter.
@@ -149,6 +152,7 @@ class PathProducts(nn.Module):
         *,
         spec_out: NetworkSpec | None = None,
         bias: bool = True,
+        turned: bool = True,
     ) -> None:
         super().__init__()
         self.spec, self.spec_out, self.wiring = spec, spec_out or spec, Wiring(spec)
@@ -157,21 +161,29 @@ class PathProducts(nn.Module):
         paths = Paths(self.wiring, WeightFeatures(spec, [torch.empty(0, *spec.shape(p.name), 1) for p in spec.params]))
         joints = [joint for joint in paths.joints() if paths.rows(joint) and paths.columns(joint) is not None]
         outer = [joint for joint in joints if not self._is_inner(joint)]
-        used = self._used([p for p, _ in paths.products()] + [p for j in outer for p in _products(paths, j)])
+        products = [*paths.products()]
+        sides = self.wiring.sides() | {param.name: (SOURCE if pick.back else TARGET,) for pick, param in products}
+        sides |= {param.name: (TARGET, SOURCE) for joint in outer for param in _products(paths, joint)}
+        allowed = partial(_on_one_side, self.spec, sides) if not turned else None
+        used = self._used([param for _, param in products] + [p for j in outer for p in _products(paths, j)], allowed)
         outer = [joint for joint in outer if any(param in used for param in _products(paths, joint))]
+        self._picks = [pick for pick, param in products if param in used]
+        self._kept = [[param in used for param in _products(paths, joint)] for joint in outer]
         kept = {param.name for param in self.spec_out.params if param in spec.params}
         inner = [joint for joint in joints if self._is_inner(joint) and joint.param in kept]
         self.outer = nn.ModuleList(Coupling(j, *_ends(paths, j), channels_in) for j in outer)
         self.inner = nn.ModuleList(MixedCoupling(j, *_ends(paths, j), channels_in, channels_out) for j in inner)
         self.beside = [str(joint.param) for joint in inner]
         self.space = replace(spec, params=(*spec.params, *used))
-        self.linear = EquivariantLinear(self.space, channels_in, channels_out, spec_out=self.spec_out, bias=bias)
+        self.linear = EquivariantLinear(
+            self.space, channels_in, channels_out, spec_out=self.spec_out, bias=bias, allowed=allowed
+        )
         self.reset_parameters()
 
-    def _used(self, products: Sequence[ParamSpec]) -> list[ParamSpec]:
+    def _used(self, products: Sequence[ParamSpec], allowed: Callable[[Half, Half], bool] | None) -> list[ParamSpec]:
         """The products that some parameter of the output can take."""
         everything = replace(self.spec, params=(*self.spec.params, *products))
-        terms = EquivariantLinear(everything, 1, 1, spec_out=self.spec_out).terms()
+        terms = EquivariantLinear(everything, 1, 1, spec_out=self.spec_out, allowed=allowed).terms()
         sources = {term.source.param for term in terms}
         return [param for param in products if param.name in sources]
 
@@ -211,10 +223,9 @@ class PathProducts(nn.Module):
         """Apply the layer. Raises `ShapeError` for features of another space or channel count."""
         x.expect(self.spec, self.linear.channels_in)
         paths = Paths(self.wiring, x)
-        products = {param.name: values for param, values in paths.products()}
-        for coupling in self.outer:
-            products |= coupling(paths)
-        tensors = [*x.tensors, *(products[param.name] for param in self.space.params[len(x.tensors) :])]
+        tensors = [*x.tensors, *(paths.values(pick) for pick in self._picks)]
+        for coupling, kept in zip(self.outer, self._kept, strict=True):
+            tensors += [product for product, keep in zip(coupling(paths), kept, strict=True) if keep]
         out = dict(self.linear(WeightFeatures(self.space, tensors)).items())
         for param, mixed in zip(self.beside, self.inner, strict=True):
             out[param] = out[param] + mixed(paths)
@@ -229,6 +240,16 @@ def _ends(paths: Paths, joint: Joint) -> tuple[list[int], int]:
     """How many ends each path into a joint's target has, and how many the paths from its source have together."""
     columns = paths.columns(joint)
     return [path.values.shape[3] for path in paths.rows(joint)], 0 if columns is None else columns.shape[3]
+
+
+def _on_one_side(spec: NetworkSpec, sides: Mapping[str, tuple[str, ...]], source: Half, target: Half) -> bool:
+    """Whether a map carries no unit with a sign from where it is a wire's target to where it is a wire's source."""
+    for one, other in zip(source.carried, target.carried, strict=True):
+        signed = Factor.SIGN in spec.axis(one.axis).symmetry.factors
+        ends = {sides[half.param][leg] for half, block in ((source, one), (target, other)) for leg in block.legs}
+        if signed and {TARGET, SOURCE} <= ends:
+            return False
+    return True
 
 
 def _products(paths: Paths, joint: Joint) -> Iterator[ParamSpec]:

@@ -1,12 +1,15 @@
 """Along which wires of a network products of weights can run."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from weightspace.spec import Factor, Leg, NetworkSpec, View, Wire
+from weightspace.errors import SpecError
+from weightspace.spec import FIXED, Axis, Factor, Leg, NetworkSpec, View, Wire
 
-__all__ = ["Powers", "Wiring", "dense_spec"]
+__all__ = ["SOURCE", "TARGET", "Powers", "Wiring", "dense_spec"]
 
 Powers = tuple[int, ...]
+TARGET, SOURCE = "target", "source"
 
 
 class Wiring:
@@ -60,6 +63,17 @@ class Wiring:
         target, source = self.ends(wire)
         return self.legs(wire)[target].powers, self.legs(wire)[source].powers
 
+    def sides(self) -> dict[str, tuple[str, ...]]:
+        """By parameter, for each leg whether it is at the target or at the source of its wires, or neither."""
+        sides = {param.name: [""] * len(param.legs) for param in self.spec.params}
+        for wire in (wire for wires in self.into.values() for wire in wires if wire.param is not None):
+            if self.is_matrix(wire):
+                target, source = self.ends(wire)
+                sides[str(wire.param)][target], sides[str(wire.param)][source] = TARGET, SOURCE
+            elif self.is_diagonal(wire):
+                sides[str(wire.param)][0] = TARGET
+        return {name: tuple(legs) for name, legs in sides.items()}
+
     def net(self, axis: str, *powers: Powers) -> Powers:
         """The sum of powers on one axis; signs count modulo two."""
         factors = self.spec.axis(axis).symmetry.factors
@@ -67,11 +81,20 @@ class Wiring:
         return tuple(p % 2 if f is Factor.SIGN else p for p, f in zip(sums, factors, strict=True))
 
 
-def dense_spec(spec: NetworkSpec) -> NetworkSpec:
+def dense_spec(spec: NetworkSpec, widths: Mapping[str, int] | None = None) -> NetworkSpec:
     """The space of features without kernels: every parameter with the legs of units alone.
 
     What else a parameter counts, kernel entries or positions behind a flatten, has no place in the network's graph;
     an `EquivariantLinear` from the one space to the other reads it into channels, and one back writes it again.
+
+    Args:
+        spec: space of the networks.
+        widths: by parameter, how many channels it has for each channel of the features, where that is not one: on a
+            fixed axis of its own. Large kernels can keep more, and what is small can be given more for little.
+
+    Raises:
+        UnknownNameError: a width for a parameter that the spec does not have.
+        SpecError: a width below one.
 
     Example:
         >>> from torch import nn
@@ -79,10 +102,20 @@ def dense_spec(spec: NetworkSpec) -> NetworkSpec:
         >>> spec = spec_of(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)))
         >>> spec.shape("2.weight"), dense_spec(spec).shape("2.weight")
         ((2, 4, 3, 3), (2, 4))
+        >>> dense_spec(spec, {"2.weight": 9}).shape("2.weight")
+        (2, 4, 9)
     """
+    widths = widths or {}
+    for name, width in widths.items():
+        spec.param(name)
+        if width < 1:
+            raise SpecError(f"a width of {width} for parameter {name!r}; expected at least 1.")
     units = {axis.name for axis in spec.free_axes} | {place.axis for place in spec.places}
-    params = [
-        replace(p, legs=tuple(leg for leg in p.legs if leg.axis in units), view=View(p.name)) for p in spec.params
-    ]
+    extra = {name: Axis(f"{name} width", width, FIXED) for name, width in widths.items() if width > 1}
+    params = []
+    for param in spec.params:
+        legs = tuple(leg for leg in param.legs if leg.axis in units)
+        legs += (Leg(extra[param.name].name),) if param.name in extra else ()
+        params.append(replace(param, legs=legs, view=View(param.name)))
     axes = [axis for axis in spec.axes if axis.name in units]
-    return replace(spec, axes=tuple(axes), params=tuple(params), notes=())
+    return replace(spec, axes=(*axes, *extra.values()), params=tuple(params), notes=())
