@@ -2,17 +2,21 @@
 
 Counts the coefficients of `EquivariantLinear` and `PathProducts` from one channel to one, for many small networks: with
 the permutations of the hidden units alone and with the whole symmetry of the network, beside the entries of a dense
-matrix. Draws which entries of one network's matrix are tied. Then fits the entries of the product of a network's weight
-matrices by one `PathInvariants` layer read linearly, by `MonomialNFN` and by `HNP`, of about as many parameters, with
-the same number of steps of Adam on the same networks; each takes the better of two learning rates on networks held out
-for that. Figures are means over seeds. Prints the tables in Markdown and one JSON object.
+matrix. Sets the coefficients for the smallest networks of the tests beside the dimension of the space of all matrices
+that commute with random elements of the group, which the tests' oracle computes without knowing the rule. Draws which
+entries of one network's matrix are tied. Then fits the entries of the product of a network's weight matrices by one
+`PathInvariants` layer read linearly, by `MonomialNFN` and by `HNP`, of about as many parameters, with the same number
+of steps of Adam on the same networks; each takes the better of two learning rates on networks held out for that.
+Figures are means over seeds. Prints the tables in Markdown and one JSON object.
 
     python benchmarks/sharing.py [--seeds 2] [--steps 600] [--networks 64 4096] [--threads 1] [--picture PATH]
 """
 
 import argparse
 import json
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from colorsys import hls_to_rgb
 from itertools import accumulate, pairwise
@@ -26,9 +30,13 @@ from torch import Tensor, nn
 
 from weightspace.layers import EquivariantLinear, PathInvariants, PathProducts, dense_spec
 from weightspace.models import HNP, Invariant, MonomialNFN
-from weightspace.spec import PERMUTATION, NetworkSpec, Sine, spec_of
+from weightspace.spec import PERMUTATION, Axis, Factor, NetworkSpec, Sine, spec_of
 from weightspace.testing import random_features
 from weightspace.weights import WeightFeatures
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.laws.registry import CHAINS, SPECS
+from tests.oracles.linear import equivariant_dimension
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -143,6 +151,43 @@ def counted_products(spec: NetworkSpec) -> dict[str, int]:
     }
 
 
+# Whether anything is missing.
+
+NOUNS = {Factor.SIGN: "signs", Factor.POSITIVE: "scales"}
+
+
+def done_to(axis: Axis) -> str:
+    """What may be done to a set of units: reorder them, and flip signs or scale."""
+    kinds = Counter(axis.symmetry.factors).items()
+    factors = " and ".join(f"{count} {NOUNS[kind]}" if count > 1 else NOUNS[kind] for kind, count in kinds)
+    return factors or ("order" if axis.symmetry.permutes else "fixed")
+
+
+def units(spec: NetworkSpec) -> str:
+    """How many units there are of each kind; fixed sets of one unit are left out."""
+    sizes: dict[str, list[str]] = {}
+    for axis in sorted(spec.axes, key=lambda axis: not axis.symmetry.permutes):
+        if axis.symmetry.permutes or axis.size > 1:
+            within = f" in each of {spec.axis(axis.within).size}" if axis.within else ""
+            sizes.setdefault(done_to(axis), []).append(f"{axis.size}{within}")
+    return "; ".join(f"{kind}: {', '.join(numbers)}" for kind, numbers in sizes.items())
+
+
+def compared() -> dict[str, dict]:
+    """Coefficients of the layer beside the dimension found by brute force."""
+    small = {f"`{name}`": spec for name, spec in SPECS.items() if spec.numel <= 45}
+    small |= {f"MLP {name}": spec_of(module, verify=False) for name, (module, _) in CHAINS.items()}
+    return {
+        name: {
+            "units": units(spec),
+            "numbers": spec.numel,
+            "dimension": equivariant_dimension(spec),
+            "coefficients": EquivariantLinear(spec, 1, 1).linear_parameters,
+        }
+        for name, spec in small.items()
+    }
+
+
 # Which entries are tied.
 
 PANELS = (
@@ -242,7 +287,7 @@ def monomial(spec: NetworkSpec, outputs: int) -> nn.Module:
 
 
 def hnp(spec: NetworkSpec, outputs: int) -> nn.Module:
-    return HNP(spec, Invariant(outputs, hidden=32), channels=4, layers=3, fourier=0)
+    return HNP(spec, Invariant(outputs, hidden=32), channels=(4, 4, 4), fourier=0)
 
 
 CHAIN = (2, 4, 4, 2)
@@ -311,10 +356,12 @@ def learning(sizes: Sequence[int], seeds: int, steps: int) -> dict[str, dict]:
     return found
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[object]], texts: int = 1) -> str:
     """A table in Markdown: text first, then numbers."""
     cells = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in rows]
-    return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] + ["---:"] * (len(head) - 1), *cells])
+    return "".join(
+        f"| {' | '.join(row)} |\n" for row in [head, ["---"] * texts + ["---:"] * (len(head) - texts), *cells]
+    )
 
 
 def printed(record: dict[str, dict]) -> str:
@@ -326,12 +373,17 @@ def printed(record: dict[str, dict]) -> str:
     products = [
         (name, f["linear"], f["products"], f["polynomial"], f["couplings"]) for name, f in record["products"].items()
     ]
+    dimensions = [
+        (name, f["units"], f"{f['numbers']}² = {f['numbers'] ** 2:,}", f["dimension"], f["coefficients"])
+        for name, f in record["compared"].items()
+    ]
     learners = [
         (n, f["parameters"], *(f"{score['mean']:.3f}" for score in f["r2"].values()))
         for n, f in record["learning"].items()
     ]
     tables = [
         markdown(("network", "dense", "permutations", "full", "constants"), linear),
+        markdown(("network", "units", "dense", "equivariant maps", "coefficients"), dimensions, texts=2),
         markdown(("network", "linear layer", "products", "polynomial layer", "couplings"), products),
     ]
     if learners:
@@ -351,6 +403,7 @@ if __name__ == "__main__":
     torch.set_num_threads(arguments.threads)
     figures = {
         "coefficients": {name: counted(spec_named(name)) for name in NETWORKS},
+        "compared": compared(),
         "products": {name: counted_products(spec_named(name)) for name in POLYNOMIAL},
         "tied": draw(arguments.picture),
         "learning": learning(arguments.networks, arguments.seeds, arguments.steps) if arguments.seeds else {},

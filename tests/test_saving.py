@@ -115,6 +115,17 @@ def test_copies_can_be_saved(tmp_path: Path, model: str, readout: Readout) -> No
     assert equal(network, load(tmp_path), networks(spec))
 
 
+@pytest.mark.parametrize(
+    "model", [NP(SPEC, ANSWER, channels=(4, 3)), MonomialNFN(SPEC, ANSWER, stem=(4,), trunk=(4,), fourier=2)]
+)
+def test_widths_and_frequencies_come_back(tmp_path: Path, model: nn.Module) -> None:
+    """Numbers in a row stay a tuple, and frequencies that were drawn stay those."""
+    save(model.double().eval(), tmp_path)
+    again = load(tmp_path)
+    assert arguments(again) == arguments(model)
+    assert equal(model, again, networks(SPEC))
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 def test_presets_can_be_saved(tmp_path: Path, kind: type[nn.Module]) -> None:
     network = kind.preset("demo", SPEC, models.Invariant(3, hidden=8, dropout=0.25)).eval()
@@ -220,7 +231,7 @@ def test_another_process_computes_the_same(tmp_path: Path) -> None:
 def test_the_description_can_be_read(folder: Path) -> None:
     plain = described(folder)
     assert (plain["format"], plain["version"], plain["model"]) == ("weightspace-model", 1, "MonomialNFN")
-    assert plain["settings"] == {"stem": [4], "trunk": []}
+    assert plain["settings"] == {"stem": [4], "trunk": [], "fourier": 0}
     assert plain["readout"] == {"name": "Invariant", "outputs": 3, "hidden": 8, "dropout": 0.0}
     assert NetworkSpec.from_json(json.dumps(plain["spec"])) == SPEC
     assert plain["training"] == []
@@ -335,7 +346,7 @@ class Own(NP):
 
 
 def namesake() -> nn.Module:
-    return type("NP", (NP,), {})(SPEC, ANSWER, channels=2, layers=1)
+    return type("NP", (NP,), {})(SPEC, ANSWER, channels=(2,))
 
 
 @pytest.mark.parametrize(
@@ -513,7 +524,7 @@ def test_settings_that_the_class_does_not_take(folder: Path) -> None:
 def test_settings_cannot_bring_their_own_spec(folder: Path, name: str) -> None:
     rewrite(folder, lambda plain: plain["settings"].update({name: 3}))
     with pytest.raises(
-        UnknownNameError, match=f"unknown setting of MonomialNFN in .* '{name}'.*Valid names: stem, trunk"
+        UnknownNameError, match=f"unknown setting of MonomialNFN in .* '{name}'.*Valid names: fourier, stem, trunk"
     ):
         load(folder)
 

@@ -1,6 +1,6 @@
 """The rows: networks of every kind that `spec_of` reads, and weight spaces written by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
@@ -52,6 +52,18 @@ def cnn(activation: type[nn.Module]) -> nn.Sequential:
 def flattened_cnn() -> nn.Sequential:
     """A convolution whose feature map is flattened without pooling: four positions per channel."""
     return nn.Sequential(nn.Conv2d(1, 3, 2), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(12, 2))
+
+
+class Applied(nn.Module):
+    """A function that torch has no module for."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape unchanged."""
+        return self.function(x)
 
 
 class Residual(nn.Module):
@@ -197,4 +209,28 @@ SPECS: Mapping[str, NetworkSpec] = {
     "heads-one-unit": heads(PERMUTATION, 1, (), ()),
     "nested-twice": NESTED_TWICE,
     "two-factors": TWO_FACTORS,
+}
+
+# Chains of one to five layers with every kind of activation, and how many linear maps are equivariant, by formulas.
+CHAINS: Mapping[str, tuple[nn.Module, int]] = {
+    "2-1 without bias": (mlp((2, 1), bias=False), 4),
+    "2-3-1, ReLU": (mlp((2, 3, 1), nn.ReLU()), 11),
+    "2-3-3, sine": (mlp((2, 3, 3), Sine()), 45),
+    "2-3-2, sine, without biases": (mlp((2, 3, 2), Sine(), bias=False), 16),
+    "2-3-2, cosine": (mlp((2, 3, 2), Applied(torch.cos)), 29),
+    "2-3-2, absolute value": (mlp((2, 3, 2), Applied(torch.abs)), 17),
+    "2-3-2, square": (mlp((2, 3, 2), Applied(torch.square)), 17),
+    "2-3-2, sigmoid": (mlp((2, 3, 2), nn.Sigmoid()), 74),
+    "2-3-3-1, ReLU": (mlp((2, 3, 3, 1), nn.ReLU()), 13),
+    "2-3-3-1, tanh": (mlp((2, 3, 3, 1), nn.Tanh()), 15),
+    "2-3-3-1, GELU": (mlp((2, 3, 3, 1), nn.GELU()), 75),
+    "2-3-3-2, ReLU": (mlp((2, 3, 3, 2), nn.ReLU()), 19),
+    "2-3-3-2, tanh": (mlp((2, 3, 3, 2), nn.Tanh()), 23),
+    "2-3-3-2, GELU": (mlp((2, 3, 3, 2), nn.GELU()), 114),
+    "1-2-2-2-1, ReLU": (mlp((1, 2, 2, 2, 1), nn.ReLU()), 10),
+    "1-2-3-2-1, tanh, GELU, ReLU": (mlp((1, 2, 3, 2, 1), nn.Tanh(), nn.GELU(), nn.ReLU()), 21),
+    "1-2-2-2-2-1, ReLU": (mlp((1, 2, 2, 2, 2, 1), nn.ReLU()), 12),
+    "1-2-2-2-2-1, sine": (mlp((1, 2, 2, 2, 2, 1), Sine()), 14),
+    "1-2-2-2-2-1, GELU": (mlp((1, 2, 2, 2, 2, 1), nn.GELU()), 139),
+    "2-2-2-2-2-2, sine, without biases": (mlp((2, 2, 2, 2, 2, 2), Sine(), bias=False), 11),
 }

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.laws.registry import NESTED_TWICE, SPECS, heads, mlp
+from tests.laws.registry import CHAINS, NESTED_TWICE, SPECS, heads, mlp
 from tests.oracles.linear import constant_dimension, equivariant_dimension, linear_by_terms
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from weightspace.errors import ShapeError, SymmetryError
 from weightspace.layers import EquivariantLinear
-from weightspace.spec import FIXED, NONZERO, POSITIVE, Axis, NetworkSpec, spec_of
+from weightspace.spec import FIXED, NONZERO, POSITIVE, Axis, NetworkSpec, Sine, spec_of
 from weightspace.testing import equivariance_error, orbit_error, random_features
-from weightspace.weights import WeightFeatures, act, sample_element
+from weightspace.weights import WeightFeatures, act, flatten, sample_element, unflatten
 
 KNOWN = {
     "relu": 13,
@@ -28,8 +29,9 @@ KNOWN = {
     "recurrent-sign": 13,
     "residual-sign": 13,
     "heads-nonzero": 8,
-}
-SMALL = [name for name, spec in SPECS.items() if spec.numel <= 45]
+} | {name: maps for name, (_, maps) in CHAINS.items()}
+SMALL = {name: spec for name, spec in SPECS.items() if spec.numel <= 45}
+SMALL |= {name: spec_of(module, verify=False) for name, (module, _) in CHAINS.items()}
 
 
 def randomised(
@@ -60,7 +62,7 @@ def test_scales_by_powers_of_two_agree_to_the_bit(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_complete(name: str) -> None:
     """As many coefficients as there are equivariant maps, and no two combinations of them are the same map."""
-    spec = SPECS[name]
+    spec = SMALL[name]
     layer = EquivariantLinear(spec, 1, 1).double()
     assert layer.linear_parameters == equivariant_dimension(spec)
     assert layer.constant_parameters == constant_dimension(spec)
@@ -68,17 +70,30 @@ def test_complete(name: str) -> None:
     assert rank(layer) == layer.linear_parameters
 
 
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 1), (4, 3)])
+def test_count_of_a_chain(depth: int, n: int, m: int) -> None:
+    """The formulas in inputs, outputs and depth; hidden widths do not count."""
+    scales = (n + 1) ** 2 + 2 * (depth - 2) + 2 * m**2
+    signs = (n + 1 + m) ** 2 + m**2 if depth == 2 else scales + 2 * m
+    for activation, expected in ((nn.ReLU(), scales), (Sine(), signs)):
+        spec = spec_of(mlp((n, *range(5, 4 + depth), m), activation), verify=False)
+        layer = EquivariantLinear(spec, 1, 1)
+        assert (layer.linear_parameters, layer.constant_parameters) == (expected, m)
+
+
 def rank(layer: EquivariantLinear) -> int:
-    columns = []
-    with torch.no_grad():
-        for weight in layer.weights:
-            weight.zero_()
-        for weight in layer.weights:
-            for entry in range(weight.numel()):
-                weight.view(-1)[entry] = 1.0
-                columns.append(layer.to_dense().flatten())
-                weight.view(-1)[entry] = 0.0
-    return int(torch.linalg.matrix_rank(torch.stack(columns)))
+    """Of the layer's matrix as a function of its coefficients."""
+    basis = unflatten(layer.spec, torch.eye(layer.spec.numel, dtype=torch.float64))
+    weights = {name: weight for name, weight in layer.named_parameters() if name.startswith("weights")}
+    sizes = [weight.numel() for weight in weights.values()]
+
+    def matrix(row: Tensor) -> Tensor:
+        parts = zip(weights.items(), row.split(sizes), strict=True)
+        drawn = {name: part.reshape(weight.shape) for (name, weight), part in parts}
+        return flatten(functional_call(layer, drawn, (basis,))).flatten()
+
+    return int(torch.linalg.matrix_rank(vmap(matrix)(torch.eye(sum(sizes), dtype=torch.float64))))
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from tests.laws.registry import SPECS
+from tests.laws.registry import SPECS, mlp
 from torch import nn
 
 from weightspace.errors import ShapeError, SymmetryError, UnknownNameError, WeightspaceError
 from weightspace.models import HNP, MAGEPNFN, NP, Edit, FlatMLP, Invariant, MonomialNFN, Readout, StatNN
-from weightspace.spec import FIXED, PERMUTATION, NetworkSpec, spec_of
+from weightspace.spec import FIXED, PERMUTATION, NetworkSpec, Sine, spec_of
 from weightspace.testing import equivariance_error, invariance_error, random_features
 from weightspace.weights import WeightFeatures, act, flatten, sample_element
 
 Make = Callable[[NetworkSpec, Readout], nn.Module]
 MODELS: Mapping[str, Make] = {
-    "NP": lambda spec, readout: NP(spec, readout, channels=4, layers=2, fourier=4),
-    "HNP": lambda spec, readout: HNP(spec, readout, channels=4, layers=2, fourier=0),
+    "NP": lambda spec, readout: NP(spec, readout, channels=(4, 4), fourier=4),
+    "HNP": lambda spec, readout: HNP(spec, readout, channels=(4, 4), fourier=0),
     "MonomialNFN": lambda spec, readout: MonomialNFN(spec, readout, stem=(8, 8), trunk=(4,)),
     "MAGEPNFN": lambda spec, readout: MAGEPNFN(spec, readout, channels=(4, 4), invariants=8),
     "StatNN": StatNN,
@@ -155,8 +155,45 @@ def small_cnn(activation: nn.Module) -> NetworkSpec:
     return spec_of(module, torch.zeros(1, 1, 9, 9))
 
 
+def small_siren() -> NetworkSpec:
+    """The networks of the experiments on SIRENs."""
+    return spec_of(mlp((2, 32, 32, 1), Sine(30.0)))
+
+
+ZOO, SHOWN = Invariant(1, hidden=1000), Invariant(10, hidden=1000, dropout=0.1)
+PRESETS = [
+    *((kind, f"cnn-zoo-{name}", name, Invariant(1)) for kind in (MonomialNFN, MAGEPNFN) for name in ("relu", "tanh")),
+    *((kind, "cnn-zoo", "relu", Invariant(1)) for kind in (NP, HNP)),
+    *((kind, "siren-classify", "siren", Invariant(10)) for kind in (NP, HNP, MonomialNFN, MAGEPNFN)),
+    *((kind, "siren-edit", "siren", Edit()) for kind in (NP, HNP, MonomialNFN, MAGEPNFN)),
+    *((kind, "demo", "siren", Invariant(10)) for kind in CLASSES),
+    *((kind, "demo", name, Edit()) for kind in (MonomialNFN, MAGEPNFN) for name in ("relu", "siren")),
+]
+
+
+@pytest.fixture(scope="module")
+def spaces() -> Mapping[str, NetworkSpec]:
+    return {"relu": small_cnn(nn.ReLU()), "tanh": small_cnn(nn.Tanh()), "siren": small_siren()}
+
+
+@pytest.mark.parametrize(("kind", "name", "space", "readout"), PRESETS)
+def test_presets_keep_the_law(kind: type, name: str, space: str, readout: Readout, spaces: Mapping) -> None:
+    """Over sixteen decades of scales."""
+    torch.manual_seed(0)
+    model = kind.preset(name, spaces[space], readout).double().eval()
+    if isinstance(readout, Edit):
+        nn.init.ones_(model.step)
+    error = equivariance_error if isinstance(readout, Edit) else invariance_error
+    respected = claimed(kind.__name__, spaces[space])
+    assert error(as_claimed(model, spaces[space]), respected, log_scale=8, batch=2) < 1e-10
+
+
 def sizes(model: nn.Module) -> dict[str, int]:
     return {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+
+
+def total(kind: type, name: str, spec: NetworkSpec, readout: Readout) -> int:
+    return sum(p.numel() for p in kind.preset(name, spec, readout).parameters())
 
 
 def test_published_sizes() -> None:
@@ -175,6 +212,48 @@ def test_published_sizes() -> None:
     couplings = 20 * 14 * 10  # two for each of seven places of products, one to ten ends
     assert magep["polynomials"] == 2 * ((884 + untied - traces) * 400 + 200 + couplings)
     assert magep["invariants"] == (3 * 10 + 3 * 10 + 10) * 400 + 20 + 20 * 2 * 10
+
+
+def test_published_sizes_of_permutation_layers() -> None:
+    """The published layers have 4,415 and 2,196 coefficients and 126 and 120 constants, some for the same maps."""
+    relu, pairs, behind = small_cnn(nn.ReLU()), 16 + 16 * 16 + 16 * 5, 16 + 16 + 5
+    same = (4_415 - 3_784) * pairs + (126 - 50) * behind
+    assert total(HNP, "cnn-zoo", relu, ZOO) == 2_811_743 - same + 2 * 250
+    same = (2_196 - 2_034) * pairs + (120 - 32) * behind
+    trained, positions = 29 * 33, 2_034 * 14 * 16  # published: embeddings of all features; here: 14 more at the start
+    pooled = 5 * (50 - 32) * 1000  # inputs and outputs are pooled too
+    assert total(NP, "cnn-zoo", relu, ZOO) == 2_031_390 - same - trained + positions - pooled + 2 * 160
+
+
+def test_published_sizes_for_sirens() -> None:
+    """Published layers have 98 (HNP) and 62 (NP) coefficients, of which 74 and 57 differ, and 15 and 18 constants."""
+    siren = small_siren()
+    pairs, behind = 3 * 256 * 256, 3 * 256
+    same = (98 - 75) * pairs + (15 - 7) * behind
+    assert total(HNP, "siren-classify", siren, SHOWN) == 22_083_114 - same + 2 * 7 * 256
+    assert total(MonomialNFN, "siren-classify", siren, SHOWN) == 22_146_603 - same + 2 * 7 * 256
+    same = (62 - 57) * pairs + (18 - 6) * behind
+    positions, pooled = 62 * 7 * 256, (7 - 6) * 256 * 1000  # seven channels behind the frequencies; as for small CNNs
+    assert total(NP, "siren-classify", siren, SHOWN) == 15_118_634 - same - positions - pooled + 2 * 6 * 256
+    frequencies = 13 * 128 * 256 - 15 * 128  # a layer of scales reads 256 channels, here one of signs reads one
+    # Not published: 14 terms by `W3 W2` turned around, and a path's own coefficient for each bias. Left out: traces.
+    terms = 3 * ((14 + 1 - 4) * 128**2 + (15 - 24) * 128)
+    invariants = (9 - 12) * 128**2 + (3 - 9) * 128
+    assert total(MAGEPNFN, "siren-classify", siren, SHOWN) == 4_083_754 - frequencies + terms + invariants + 2 * 128
+
+
+def test_published_sizes_for_editing_sirens() -> None:
+    """Published: a step for every tensor."""
+    siren, steps = small_siren(), 6 - 1
+    pairs, behind = 2 * 128 * 128 + 256 * 128 + 128, 3 * 128 + 1
+    same = (98 - 75) * pairs + (15 - 7) * behind
+    assert total(HNP, "siren-edit", siren, Edit()) == 6_440_853 - same - steps
+    same = (62 - 57) * pairs + (18 - 6) * behind
+    assert total(NP, "siren-edit", siren, Edit()) == 4_133_656 - same - 62 * 7 * 128 - steps
+    terms = 3 * ((14 + 1 - 4) * 128**2 + (15 - 24) * 128)
+    assert total(MAGEPNFN, "siren-edit", siren, Edit()) == 2_813_319 - 15 * (256 - 1) * 128 + terms - steps
+    # The published 4,134,153 are 497 in front of NP; here three layers of 128 channels and one back, all monomial.
+    assert total(MonomialNFN, "siren-edit", siren, Edit()) == 15 * (128 + 2 * 128**2 + 128) + 3 * 128 + 1 + 1
 
 
 @pytest.mark.parametrize("wrong", [{"outputs": 0}, {"outputs": 2, "hidden": 0}, {"outputs": 2, "dropout": 1.0}])

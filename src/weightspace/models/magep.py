@@ -82,10 +82,19 @@ class MAGEPNFN(nn.Module):
         well small CNNs generalise: one linear and two polynomial layers of 20 channels, 20 invariants; its head has
         `Invariant(1, hidden=500)`.
 
+        `siren-classify`, with `Invariant(10, hidden=1000, dropout=0.1)`, and `siren-edit`, with `Edit()`, are those for
+        what a SIREN shows and for editing it: one linear and three polynomial layers of 128 channels, 128 invariants.
+        The published ones begin with Fourier features, whose cosines are even and break the symmetry to signs, and the
+        latter has ReLU behind its layers; here there are no such features, and tanh.
+
         Raises:
             UnknownNameError: another name.
         """
-        sizes = {"demo": ((16, 16), 128)} | dict.fromkeys(("cnn-zoo-relu", "cnn-zoo-tanh"), ((20, 20, 20), 20))
+        sizes: dict[str, tuple[tuple[int, ...], int]] = {
+            "demo": ((16, 16), 128),
+            **dict.fromkeys(("cnn-zoo-relu", "cnn-zoo-tanh"), ((20, 20, 20), 20)),
+            **dict.fromkeys(("siren-classify", "siren-edit"), ((128, 128, 128, 128), 128)),
+        }
         if name not in sizes:
             raise unknown("preset of MAGEPNFN", name, sizes)
         channels, invariants = sizes[name]

@@ -1,5 +1,7 @@
 """Monomial-NFN: equivariant to permutations and to scalings or sign flips of the units."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -7,6 +9,7 @@ from weightspace.errors import unknown
 from weightspace.layers import (
     Canonical,
     EquivariantLinear,
+    FourierFeatures,
     InvariantPool,
     ParameterScale,
     permutation_spec,
@@ -25,13 +28,14 @@ class MonomialNFN(nn.Module):
     """Monomial neural functional: scalars of the units are respected, then divided out, then units are pooled.
 
     Scale, monomial equivariant linear layers with a non-linearity that suits the symmetry, then (for an invariant
-    answer) the canonical form of every entry, permutation-equivariant layers, pooling, head.
+    answer) the canonical form of every entry, Fourier features of it, permutation-equivariant layers, pooling, head.
 
     Args:
         spec: space of the networks with its full symmetry.
         readout: `Invariant(outputs)` or `Edit()`.
         stem: feature channels of each monomial layer.
         trunk: feature channels of each permutation-equivariant layer behind the canonical form; unused by `Edit`.
+        fourier: number of random frequencies for the canonical form; 0 takes it as it is; unused by `Edit`.
 
     Shapes:
         Features with one channel to `(batch, outputs)`, or to features with one channel.
@@ -58,6 +62,7 @@ class MonomialNFN(nn.Module):
         *,
         stem: tuple[int, ...] = (32, 32),
         trunk: tuple[int, ...] = (32, 32),
+        fourier: int = 0,
     ) -> None:
         super().__init__()
         self.readout = readout
@@ -71,8 +76,12 @@ class MonomialNFN(nn.Module):
             self.step = nn.Parameter(torch.tensor(readout.initial))
         else:
             space = permutation_spec(spec)
-            self.trunk = nn.Sequential(Canonical(spec), *permutation_trunk(space, (width, *trunk)))
-            self.pool = InvariantPool(space, (width, *trunk)[-1])
+            self.trunk = nn.Sequential(Canonical(spec))
+            if fourier:
+                self.trunk.append(FourierFeatures(space, width, fourier))
+            widths = (2 * fourier or width, *trunk)
+            self.trunk += permutation_trunk(space, widths)
+            self.pool = InvariantPool(space, widths[-1])
             self.head = head(self.pool.width, readout)
 
     @classmethod
@@ -84,11 +93,25 @@ class MonomialNFN(nn.Module):
         `Invariant(1, hidden=200)`. In front of the head stands a batch normalisation, where the published model has
         an affine map of every channel.
 
+        `siren-classify` is the published design for what a SIREN shows: monomial layers of 64, 64 and 1 channels, then
+        `HNP` of that name on the absolute values; its head has `Invariant(10, hidden=1000, dropout=0.1)`. Behind each
+        monomial layer stands tanh, where the published model has sine, and nothing behind the last. The one channel is
+        for signs: of a scale nothing would be left.
+
+        `siren-edit` takes an `Edit()`. The published one ends in layers that respect permutations only, and does not
+        commute with signs; here three monomial layers of their 128 channels stand in their place.
+
         Raises:
             UnknownNameError: another name.
         """
-        zoo: dict[str, tuple[int, ...]] = {"stem": (16, 16, 5), "trunk": ()}
-        sizes = {"demo": {"stem": (8,), "trunk": (32,)}} | dict.fromkeys(("cnn-zoo-relu", "cnn-zoo-tanh"), zoo)
+        zoo: dict[str, Any] = {"stem": (16, 16, 5), "trunk": ()}
+        sizes: dict[str, dict[str, Any]] = {
+            "demo": {"stem": (8,), "trunk": (32,)},
+            "cnn-zoo-relu": zoo,
+            "cnn-zoo-tanh": zoo,
+            "siren-classify": {"stem": (64, 64, 1), "trunk": (256, 256, 256), "fourier": 128},
+            "siren-edit": {"stem": (128, 128, 128)},
+        }
         if name not in sizes:
             raise unknown("preset of MonomialNFN", name, sizes)
         return cls(spec, readout, **sizes[name])

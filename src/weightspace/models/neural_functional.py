@@ -1,5 +1,7 @@
 """Neural functionals that respect permutations only: NP and HNP."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +27,6 @@ class HNP(nn.Module):
         spec: space of the networks; only its permutations are used.
         readout: `Invariant(outputs)` or `Edit()`.
         channels: feature channels of each hidden layer.
-        layers: number of hidden layers.
         fourier: number of random frequencies for the weights; 0 takes the weights as they are.
 
     Shapes:
@@ -41,13 +42,18 @@ class HNP(nn.Module):
         >>> from weightspace.spec import spec_of
         >>> from weightspace.testing import invariance_error
         >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 1)))
-        >>> invariance_error(HNP(spec, Invariant(10), channels=8), spec) < 1e-9
+        >>> invariance_error(HNP(spec, Invariant(10), channels=(8, 8)), spec) < 1e-9
         True
     """
 
     @remember
     def __init__(
-        self, spec: NetworkSpec, readout: Readout, *, channels: int = 32, layers: int = 3, fourier: int = 16
+        self,
+        spec: NetworkSpec,
+        readout: Readout,
+        *,
+        channels: tuple[int, ...] = (32, 32, 32),
+        fourier: int = 16,
     ) -> None:
         super().__init__()
         self.readout = readout
@@ -56,12 +62,13 @@ class HNP(nn.Module):
         self.encode = self._encoding(spec)
         width = 1 + (self.encode.channels_added if self.encode else 0)
         self.fourier = FourierFeatures(self.space, width, fourier) if fourier else None
-        self.trunk = permutation_trunk(self.space, (2 * fourier or width, *[channels] * layers))
+        widths = (2 * fourier or width, *channels)
+        self.trunk = permutation_trunk(self.space, widths)
         if isinstance(readout, Edit):
-            self.change = EquivariantLinear(self.space, channels, 1)
+            self.change = EquivariantLinear(self.space, widths[-1], 1)
             self.step = nn.Parameter(torch.tensor(readout.initial))
         else:
-            self.pool = InvariantPool(self.space, channels)
+            self.pool = InvariantPool(self.space, widths[-1])
             self.head = head(self.pool.width, readout)
 
     def _space(self, spec: NetworkSpec) -> NetworkSpec:
@@ -74,8 +81,26 @@ class HNP(nn.Module):
 
     @classmethod
     def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "HNP":
-        """The model in a named size. Raises `UnknownNameError` for other names than `demo`."""
-        sizes = {"demo": {"channels": 32, "layers": 2, "fourier": 16}}
+        """The model in a named size.
+
+        `demo` is for SIRENs and minutes. The others are the published designs: `cnn-zoo` for how well small CNNs
+        generalise (16, 16 and 5 channels; its head has `Invariant(1, hidden=1000)`), `siren-classify` for what a SIREN
+        shows (three layers of 256 channels behind 128 frequencies; `Invariant(10, hidden=1000, dropout=0.1)`), and
+        `siren-edit` for editing it (three of 128).
+
+        Every coefficient counts once, where the published layers write some maps twice and `HNP` leaves one out.
+        Frequencies are drawn for weights at unit scale. `NP` encodes positions in front of them instead of behind them,
+        and pools over inputs and outputs too. A batch normalisation stands in front of the head.
+
+        Raises:
+            UnknownNameError: another name.
+        """
+        sizes: dict[str, dict[str, Any]] = {
+            "demo": {"channels": (32, 32), "fourier": 16},
+            "cnn-zoo": {"channels": (16, 16, 5), "fourier": 0},
+            "siren-classify": {"channels": (256, 256, 256), "fourier": 128},
+            "siren-edit": {"channels": (128, 128, 128), "fourier": 128},
+        }
         if name not in sizes:
             raise unknown(f"preset of {cls.__name__}", name, sizes)
         return cls(spec, readout, **sizes[name])
@@ -109,7 +134,7 @@ class NP(HNP):
         >>> from weightspace.spec import spec_of
         >>> from weightspace.testing import invariance_error
         >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 1)))
-        >>> invariance_error(NP(spec, Invariant(10), channels=8), spec) < 1e-9
+        >>> invariance_error(NP(spec, Invariant(10), channels=(8, 8)), spec) < 1e-9
         True
     """
 

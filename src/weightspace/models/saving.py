@@ -110,7 +110,7 @@ def load(path: str | Path) -> nn.Module:
         >>> from weightspace.spec import spec_of
         >>> from weightspace.testing import random_features
         >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)))
-        >>> model, folder = NP(spec, Invariant(10), channels=8).eval(), tempfile.mkdtemp()
+        >>> model, folder = NP(spec, Invariant(10), channels=(8, 8)).eval(), tempfile.mkdtemp()
         >>> save(model, folder)
         >>> networks = random_features(spec, 5).to(torch.float32)
         >>> torch.equal(load(folder)(networks), model(networks))
