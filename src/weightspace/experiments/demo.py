@@ -30,9 +30,9 @@ from weightspace.zoo.generate.siren import siren
 
 __all__ = ["MODELS", "DemoSettings", "run_demo"]
 
-DemoModel = models.FlatMLP | models.StatNN | models.HNP | models.MonomialNFN
+DemoModel = models.FlatMLP | models.StatNN | models.HNP | models.MonomialNFN | models.MAGEPNFN
 MODELS: dict[str, type[DemoModel]] = {
-    model.__name__: model for model in (models.FlatMLP, models.StatNN, models.NP, models.MonomialNFN)
+    model.__name__: model for model in (models.FlatMLP, models.StatNN, models.NP, models.MonomialNFN, models.MAGEPNFN)
 }
 SPLITS = ("train", "val", "test")
 

@@ -1,6 +1,7 @@
 """Layers on features of networks; each takes a spec first and channel counts next (floor 5)."""
 
 from weightspace.layers.encode import FourierFeatures, PositionEncoding
+from weightspace.layers.gated import Gated, Invariants
 from weightspace.layers.invariant import Canonical, acting_factors, canonical, permutation_spec
 from weightspace.layers.linear import EquivariantLinear, Term
 from weightspace.layers.nonlinear import POINTWISE, Gate, Pointwise, Suited, suited_nonlinearity
@@ -15,7 +16,9 @@ __all__ = [
     "EquivariantLinear",
     "FourierFeatures",
     "Gate",
+    "Gated",
     "InvariantPool",
+    "Invariants",
     "ParameterScale",
     "PathInvariants",
     "PathProducts",

@@ -6,5 +6,19 @@ from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.readout import Edit, Invariant, Readout
 from weightspace.models.saving import load, save
+from weightspace.models.scalegmn import ScaleGMN
 
-__all__ = ["HNP", "MAGEPNFN", "NP", "Edit", "FlatMLP", "Invariant", "MonomialNFN", "Readout", "StatNN", "load", "save"]
+__all__ = [
+    "HNP",
+    "MAGEPNFN",
+    "NP",
+    "Edit",
+    "FlatMLP",
+    "Invariant",
+    "MonomialNFN",
+    "Readout",
+    "ScaleGMN",
+    "StatNN",
+    "load",
+    "save",
+]
