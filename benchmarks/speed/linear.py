@@ -1,22 +1,45 @@
-"""The equivariant linear layer against its twin that computes one einsum per term.
+"""The equivariant linear layer against its twin that computes one einsum per term, and against the machine.
 
-Both do one forward and one backward pass on the same features with the same coefficients, in turns, several times
-over; figures are medians in milliseconds, and `ratio` is the twin's time over the layer's. `largest_mebibytes` is the
-size of the largest output tensor, and `floor_milliseconds` the time of copying as many bytes as reading the input and
-writing the output once, forward and back, must move: no implementation can be faster. Prints one JSON object.
+Layers at the published settings: networks of the CNN zoo, whose kernels count as channels, and SIRENs, with the whole
+symmetry of each and with permutations alone. Layer and twin do one forward and one backward pass on the same features
+with the same coefficients, in turns, several times over; `milliseconds` are medians, `ratio` is the twin's time over
+the layer's.
 
-    python benchmarks/speed/linear.py [--turns 5] [--threads 1]
+`gigaflop` counts the layer's merged matrix products, 2 * rows * inner * outer each, and twice that backward.
+`megabytes` is what has to move: forward reads input and coefficients and writes the output, backward reads input,
+coefficients and the output's gradient and writes two gradients. `share_of_matrix_rate` is the time that the products
+would take at the rate of tall products of the same inner sizes, over the layer's; `over_bytes` is the layer's time over
+that of copying as many bytes. Both rates are measured in turns with the layer. `peak_mebibytes` is what one pass adds
+to the memory of a process of its own.
+Prints one JSON object, and to stderr the rows of the table in docs/guide/speed.md.
+
+    python benchmarks/speed/linear.py [--turns 5] [--threads 1] [--give-back] [--only CASE ...]
+
+See machine.py for `--give-back`.
 """
 
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
+from machine import (
+    Way,
+    Work,
+    added,
+    in_turns,
+    numbers_moved,
+    parser,
+    peaks,
+    prepare,
+    products,
+    settled,
+    shares,
+    told,
+    turn,
+)
 from torch import nn
 
 from weightspace.layers import EquivariantLinear
@@ -27,73 +50,73 @@ from weightspace.weights import WeightFeatures
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.oracles.linear import linear_by_terms
 
+
+def small_cnn() -> NetworkSpec:
+    """The networks of the Small CNN Zoo, with ReLU."""
+    convolutions = [nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU()]
+    module = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    return spec_of(module, torch.zeros(1, 1, 9, 9))
+
+
+ZOO = small_cnn()
 SIREN = spec_of(nn.Sequential(nn.Linear(2, 32), Sine(), nn.Linear(32, 32), Sine(), nn.Linear(32, 1)))
-CNN = spec_of(
-    nn.Sequential(
-        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(16, 10),
-    )
-)  # fmt: skip
-CASES: dict[str, tuple[NetworkSpec, int, int, int]] = {
-    "siren, signs, 1 to 32 channels, batch 64": (SIREN, 1, 32, 64),
-    "siren, signs, 32 to 32 channels, batch 64": (SIREN, 32, 32, 64),
-    "siren, permutations, 32 to 32 channels, batch 64": (SIREN.with_symmetry(PERMUTATION), 32, 32, 64),
-    "siren, permutations, 32 to 32 channels, batch 8": (SIREN.with_symmetry(PERMUTATION), 32, 32, 8),
-    "cnn, scales, 1 to 16 channels, batch 32": (CNN, 1, 16, 32),
-    "cnn, scales, 16 to 16 channels, batch 32": (CNN, 16, 16, 32),
+# Networks, channels in and out, batches.
+SETTINGS: dict[str, tuple[NetworkSpec, int, tuple[int, ...]]] = {
+    "cnn zoo, scales, 16 channels": (ZOO, 16, (256, 8, 1)),
+    "siren, signs, 64 channels": (SIREN, 64, (256, 32, 1)),
+    "cnn zoo, permutations, 16 channels": (ZOO.with_symmetry(PERMUTATION), 16, (32, 1)),
+    "siren, permutations, 64 channels": (SIREN.with_symmetry(PERMUTATION), 64, (32, 1)),
+}
+CASES: dict[str, tuple[NetworkSpec, int, int]] = {
+    f"{name}, batch {batch}": (spec, channels, batch)
+    for name, (spec, channels, batches) in SETTINGS.items()
+    for batch in batches
 }
 
 
-def turn(layer: EquivariantLinear, way: Callable[[WeightFeatures], WeightFeatures], x: WeightFeatures) -> float:
-    """Milliseconds of one pass forward and back, to the input and to the coefficients."""
-    inputs = WeightFeatures(x.spec, [tensor.detach().requires_grad_() for tensor in x.tensors])
-    layer.zero_grad()
-    start = time.perf_counter()
-    out = way(inputs)
-    torch.autograd.backward(out.tensors, [torch.ones_like(tensor) for tensor in out.tensors])
-    return 1e3 * (time.perf_counter() - start)
-
-
-def floor(numbers: int) -> float:
-    """Milliseconds of copying as many float32 numbers, read once and written once."""
-    source, target = torch.ones(numbers // 2), torch.ones(numbers // 2)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        target.copy_(source)
-        times.append(1e3 * (time.perf_counter() - start))
-    return median(times)
-
-
-def compare(spec: NetworkSpec, channels_in: int, channels_out: int, batch: int, turns: int) -> dict[str, object]:
+def case(name: str) -> tuple[EquivariantLinear, WeightFeatures]:
+    spec, channels, batch = CASES[name]
     torch.manual_seed(0)
-    layer = EquivariantLinear(spec, channels_in, channels_out)
-    x = random_features(spec, batch, channels_in).to(torch.float32)
-    ways = {"layer": layer, "one einsum per term": lambda v: linear_by_terms(layer, v)}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(turns + 1):
-        for name, way in ways.items():
-            spent = turn(layer, way, x)
-            if number:  # the first turn warms up
-                times[name].append(spent)
-    # Forward reads the input and writes the output; backward reads both and the output's gradient, writes the input's.
-    numbers = batch * spec.numel * (3 * channels_in + 2 * channels_out)
-    largest = max(tensor[0].numel() // channels_in for tensor in x.tensors) * batch * channels_out
-    medians = {name: median(spent) for name, spent in times.items()}
+    return EquivariantLinear(spec, channels, channels), random_features(spec, batch, channels).to(torch.float32)
+
+
+def ways_of(layer: EquivariantLinear) -> dict[str, Way]:
+    return {"layer": layer, "twin": lambda x: linear_by_terms(layer, x)}
+
+
+def print_peak(name: str, way: str) -> None:
+    layer, x = case(name)
+    turn(layer, layer, x[:1])  # what any first pass loads
+    layer.zero_grad()
+    print(added(lambda: turn(layer, ways_of(layer)[way], x)))
+
+
+def compare(name: str, arguments: argparse.Namespace) -> dict[str, object]:
+    layer, x = case(name)
+    work = Work(products(layer, len(x)), numbers_moved(layer, x, layer.channels_out, layer.spec_out))
+    ways = {way: partial(settled, layer, function, x) for way, function in ways_of(layer).items()}
+    spent = in_turns({**ways, **work.floors()}, arguments.turns)
     return {
         "terms": sum(1 for _ in layer.terms()),
-        "milliseconds": {name: round(value, 2) for name, value in medians.items()},
-        "ratio": round(medians["one einsum per term"] / medians["layer"], 2),
-        "floor_milliseconds": round(floor(numbers), 2),
-        "largest_mebibytes": round(4 * largest / 2**20, 2),
+        "milliseconds": {way: round(spent[way], 2) for way in ways},
+        "ratio": round(spent["twin"] / spent["layer"], 2),
+        **work.against(spent),
+        **peaks(__file__, name, list(ways), arguments.threads),
     }
 
 
+def row(figures: dict) -> list[object]:
+    return [figures["terms"], *figures["milliseconds"].values(), figures["ratio"], *shares(figures)]
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    figures = {name: compare(*case, arguments.turns) for name, case in CASES.items()}
-    print(json.dumps({"threads": arguments.threads, "torch": torch.__version__, "cases": figures}, indent=1))
+    options = parser(__doc__)
+    options.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES), metavar="CASE")
+    options.add_argument("--peak", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
+    arguments = options.parse_args()
+    record = prepare(arguments, keep=not arguments.peak)
+    if arguments.peak:
+        print_peak(*arguments.peak)
+    else:
+        figures = told(((name, compare(name, arguments)) for name in arguments.only), row)
+        print(json.dumps({**record, "cases": figures}, indent=1))

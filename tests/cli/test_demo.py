@@ -13,7 +13,7 @@ from weightspace.cli import demo as verb
 from weightspace.cli.main import main
 from weightspace.experiments import read_demo, run_demo
 
-MODELS = ("FlatMLP", "StatNN", "NP", "MonomialNFN", "MAGEPNFN")
+MODELS = ("FlatMLP", "StatNN", "NP", "MonomialNFN", "MAGEPNFN", "ScaleGMN")
 # So many networks that no split is empty and a batch fits into the training split.
 WORDS = ("demo", "--data", "digits", "--count", "100", "--fit-steps", "10", "--seconds", "0.2")
 
@@ -44,7 +44,7 @@ def test_a_finished_demo_answers_from_its_record(run: Program, home: Path) -> No
 
 def test_symmetric_models_keep_their_answers_and_the_flat_one_does_not(home: Path) -> None:
     change = {result.name: result.change for result in read_demo(home).results}
-    for name in ("MonomialNFN", "MAGEPNFN"):
+    for name in ("MonomialNFN", "MAGEPNFN", "ScaleGMN"):
         assert change[name].logits < 1e-4
         assert change[name].answers == 0
     assert change["FlatMLP"].logits > 1e-2

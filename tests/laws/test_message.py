@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tests.laws.registry import SPECS, mlp
+from tests.oracles.message import Gathered
 from torch import Tensor, nn
 
 from weightspace.errors import SpecError, UnknownNameError
@@ -10,7 +11,7 @@ from weightspace.layers import Gated, Invariants
 from weightspace.layers.gated import SIGN_FORMS
 from weightspace.layers.graph import Graph
 from weightspace.layers.graph_ends import GraphStart
-from weightspace.layers.message import LinearMessages, Messages, State
+from weightspace.layers.message import GatedMessages, LinearMessages, State
 from weightspace.models import Edit, Invariant, ScaleGMN
 from weightspace.spec import Factor, spec_of
 from weightspace.testing import equivariance_error, invariance_error, random_features
@@ -71,22 +72,18 @@ def graph_and_state(name: str, channels: int = 3) -> tuple[Graph, State]:
 def test_messages_one_by_one(name: str, receiver: bool, back: bool) -> None:
     """Gathered for every edge, computed, and scattered to where they go."""
     graph, state = graph_and_state(name)
-    layer = Messages(graph, graph.wires, back=back, channels=3, receiver=receiver, form="symmetrised").double()
+    layer = GatedMessages(graph, graph.wires, back=back, channels=3, receiver=receiver, form="symmetrised").double()
     heard = layer(state)
     for wire in graph.wires:
         source, target = (wire.target, wire.source) if back else (wire.source, wire.target)
         edges = (state.back if back else state.edges)[wire.param]
         total = torch.zeros_like(state.vertices[target])
         place = graph.vertices[target]
-        gate = layer.straight["ends" if place.fixed else "_".join(["hidden", *sorted(place.factors)])]
+        gate = layer.gates["ends" if place.fixed else "_".join(["hidden", *sorted(place.factors)])]
+        rows_are_targets = wire.target_dims == (1,)
         for i in range(edges.shape[1]):
             for j in range(edges.shape[2]):
-                ends = {
-                    wire.target_dims[0]: (i, j)[wire.target_dims[0] - 1],
-                    wire.source_dims[0]: (i, j)[wire.source_dims[0] - 1],
-                }
-                sends, hears = ends[wire.source_dims[0]], ends[wire.target_dims[0]]
-                sends, hears = (hears, sends) if back else (sends, hears)
+                hears, sends = (i, j) if rows_are_targets != back else (j, i)
                 sent = layer.vertex(state.vertices[source][:, sends]) * layer.edge(edges[:, i, j])
                 parts = [state.vertices[target][:, hears], sent] if receiver else [sent]
                 total[:, hears] += gate(*parts)
@@ -94,10 +91,19 @@ def test_messages_one_by_one(name: str, receiver: bool, back: bool) -> None:
         torch.testing.assert_close(heard[target], total / count**0.5, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("messages", ["gated", "sent"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("name", ["relu", "siren"])
+def test_edge_by_edge(name: str, bidirectional: bool, messages: str) -> None:
+    """The whole model against its slow twin, which gathers and scatters."""
+    model = made(name, bidirectional=bidirectional, messages=messages)
+    x = random_features(SPECS[name], 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model(x), Gathered(model)(x), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("back", [False, True])
-@pytest.mark.parametrize("name", ["relu", "tanh", "cnn-relu", "grouped", "recurrent", "encoder"])
+@pytest.mark.parametrize("name", ["relu", "tanh", "cnn-relu", "grouped", "rnn-relu", "encoder"])
 def test_linear_messages_are_sums_of_products(name: str, back: bool) -> None:
-    name = "rnn-relu" if name == "recurrent" else name
     graph, state = graph_and_state(name)
     for wire in (wire for wire in graph.wires if wire.param in (state.weights_back if back else state.weights)):
         if not wire.straight:

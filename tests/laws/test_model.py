@@ -10,7 +10,20 @@ from tests.laws.registry import SPECS, mlp
 from torch import nn
 
 from weightspace.errors import ShapeError, SymmetryError, UnknownNameError, WeightspaceError
-from weightspace.models import HNP, MAGEPNFN, NP, Edit, FlatMLP, Invariant, MonomialNFN, Readout, ScaleGMN, StatNN
+from weightspace.models import (
+    GMN,
+    HNP,
+    MAGEPNFN,
+    NP,
+    Edit,
+    FlatMLP,
+    GaugeGMN,
+    Invariant,
+    MonomialNFN,
+    Readout,
+    ScaleGMN,
+    StatNN,
+)
 from weightspace.spec import FIXED, PERMUTATION, NetworkSpec, Sine, spec_of
 from weightspace.testing import equivariance_error, invariance_error, random_features
 from weightspace.weights import WeightFeatures, act, flatten, sample_element
@@ -31,12 +44,13 @@ MODELS: Mapping[str, Make] = {
     "ScaleGMN, linear": lambda spec, readout: ScaleGMN(
         spec, readout, channels=6, bidirectional=True, messages="linear"
     ),
+    "GMN": lambda spec, readout: GMN(spec, readout, channels=6, rounds=2, bidirectional=True),
     "StatNN": StatNN,
     "FlatMLP": lambda spec, readout: FlatMLP(spec, readout, hidden=16),
 }
-CLASSES = (NP, HNP, MonomialNFN, MAGEPNFN, ScaleGMN, StatNN, FlatMLP)
-GRAPHS = tuple(name for name in MODELS if name.startswith("ScaleGMN"))
-WHOLE = ("MonomialNFN", "MAGEPNFN", *GRAPHS)  # respect all of a spec's group
+CLASSES = (NP, HNP, MonomialNFN, MAGEPNFN, ScaleGMN, GMN, GaugeGMN, StatNN, FlatMLP)
+GRAPHS = tuple(name for name in MODELS if "GMN" in name)
+WHOLE = ("MonomialNFN", "MAGEPNFN", *GRAPHS[:-1])  # respect all of a spec's group
 NETWORKS = ("siren", "relu", "tanh", "cnn-relu", "cnn-tanh", "relu-gelu", "relu-tanh")
 NETWORKS += ("one-unit", "one-unit-sine", "no-bias", "one-layer", "identity")
 WRITTEN = ("recurrent-sign", "heads-nonzero", "two-factors", "residual-positive")
@@ -100,6 +114,16 @@ def test_equivariant(model: str, name: str) -> None:
     x = networks(spec)
     assert any((a - b).abs().max() > 1e-3 for a, b in zip(network(x).tensors, x.tensors, strict=True))
     assert equivariance_error(as_claimed(network, spec), claimed(model, spec), log_scale=4) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky", "no-bias", "cnn-relu", "conv-last"])
+def test_gauges_make_a_permutation_model_respect_scales(name: str) -> None:
+    spec = SPECS[name]
+    for readout, law in ((ANSWER, invariance_error), (Edit(1.0), equivariance_error)):
+        torch.manual_seed(0)
+        model = GaugeGMN(spec, readout, channels=6, rounds=2).double().eval()
+        assert law(model, spec, log_scale=4) < 1e-7
+        assert law(lambda v, m=model: GMN.forward(m, v), spec, log_scale=1) > 1e-3
 
 
 SENSITIVE = [

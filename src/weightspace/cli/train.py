@@ -33,7 +33,7 @@ def train(
     Args:
         zoo: folder of the zoo.
         out: folder of the run: checkpoints and record.json.
-        model: FlatMLP, StatNN, NP, MonomialNFN or MAGEPNFN, in the size that the demo uses.
+        model: FlatMLP, StatNN, NP, MonomialNFN, MAGEPNFN or ScaleGMN, in the size that the demo uses.
         target: the column of the zoo's table to be told.
         settings: of the training; --steps or --seconds must be given.
     """

@@ -30,9 +30,10 @@ from weightspace.zoo.generate.siren import siren
 
 __all__ = ["MODELS", "DemoSettings", "run_demo"]
 
-DemoModel = models.FlatMLP | models.StatNN | models.HNP | models.MonomialNFN | models.MAGEPNFN
+DemoModel = models.FlatMLP | models.StatNN | models.HNP | models.MonomialNFN | models.MAGEPNFN | models.ScaleGMN
 MODELS: dict[str, type[DemoModel]] = {
-    model.__name__: model for model in (models.FlatMLP, models.StatNN, models.NP, models.MonomialNFN, models.MAGEPNFN)
+    model.__name__: model
+    for model in (models.FlatMLP, models.StatNN, models.NP, models.MonomialNFN, models.MAGEPNFN, models.ScaleGMN)
 }
 SPLITS = ("train", "val", "test")
 

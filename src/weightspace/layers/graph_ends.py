@@ -194,10 +194,14 @@ class GraphChange(nn.Module):
             nn.Linear(channels, graph.width(name), bias=free_of_scalars(graph.spec, name)) for name in named
         )
 
-    def forward(self, state: State, x: WeightFeatures) -> WeightFeatures:
+    def forward(self, state: State) -> WeightFeatures:
         """The change."""
-        out = {}
+        out, spec = {}, self.graph.spec
         for name, write in zip([*self.params, *self.biases], self.write, strict=True):
             features = state.edges[name] if name in self.params else state.vertices[self.biases[name].target]
             out[name] = self.graph.unfold(name, write(features))
-        return WeightFeatures(x.spec, {p.name: out.get(p.name, 0 * x[p.name]) for p in x.spec.params})
+        like = next(iter(state.vertices.values()))
+        for param in spec.params:
+            if param.name not in out:
+                out[param.name] = like.new_zeros(len(like), *spec.shape(param.name), 1)
+        return WeightFeatures(spec, out)

@@ -1,6 +1,6 @@
 """Rounds of messages on a network's own graph, which follow the scalars of its units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod, sqrt
 
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from weightspace.layers.gated import Gated, Invariants
 from weightspace.layers.graph import Edges, Graph, Step, Vertices
 from weightspace.layers.invariant import acting_factors
-from weightspace.spec import Factor
 
-__all__ = ["MessageRound", "State", "laid"]
+__all__ = ["EdgeUpdate", "GatedMessages", "LinearMessages", "MessageRound", "RoundaboutMessages", "State", "laid"]
 
 
 @dataclass(frozen=True)
@@ -51,114 +50,139 @@ def kind(vertices: Vertices) -> str:
 
 
 class Messages(nn.Module):
-    r"""What the edges of one direction bring to their targets, added up.
-
-    Along a straight wire an edge times what it comes from follows the target's scalars, and the message is
-    `Gated` of the receiver and of :math:`\Gamma_e e \odot \Gamma_v x`. Along any other wire the receiver itself is
-    gated, by invariants of the edge and of what it comes from.
+    """What the edges of one direction bring to their receivers, added up; what is brought is for others to say.
 
     Args:
         graph: the graph.
         wires: the wires along which messages run.
         back: whether they run from target to source.
+    """
+
+    def __init__(self, graph: Graph, wires: Sequence[Edges], *, back: bool) -> None:
+        super().__init__()
+        self.graph, self.wires, self.back = graph, list(wires), back
+
+    def ends(self, wire: Edges) -> tuple[Vertices, Vertices]:
+        """Where messages come from and where they go to."""
+        ends = self.graph.vertices[str(wire.source)], self.graph.vertices[wire.target]
+        return ends[::-1] if self.back else ends
+
+    def layout(self, wire: Edges) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Dimensions of senders and receivers in a tensor of edges, and the number of its dimensions."""
+        dims = (wire.target_dims, wire.source_dims) if self.back else (wire.source_dims, wire.target_dims)
+        legs = len(wire.target_dims) if wire.param is None else len(self.graph.kept[wire.param])
+        return *dims, legs + 2
+
+    def receivers(self) -> dict[str, Vertices]:
+        """Where messages go to, by kind: the ends have none that scalars act on."""
+        return {kind(self.ends(wire)[1]): self.ends(wire)[1] for wire in self.wires}
+
+    def forward(self, state: State) -> dict[str, Tensor]:
+        """By place, the sum of all messages to it, over the root of their number."""
+        names = dict.fromkeys(self.ends(wire)[0].name for wire in self.wires)
+        sent = {name: self.sent(name, state) for name in names}
+        sums: dict[str, list[Tensor]] = {}
+        for wire in self.wires:
+            source, target = self.ends(wire)
+            sums.setdefault(target.name, []).append(self.message(wire, sent[source.name], state))
+        return {name: sum(parts[1:], parts[0]) / sqrt(len(parts)) for name, parts in sums.items()}
+
+    def sent(self, name: str, state: State) -> Tensor:
+        """What the vertices of a place say, the same to all."""
+        raise NotImplementedError
+
+    def message(self, wire: Edges, sent: Tensor, state: State) -> Tensor:
+        """What one wire brings to the vertices that it leads to."""
+        raise NotImplementedError
+
+
+class GatedMessages(Messages):
+    r"""Messages along straight wires: `Gated` of the receiver and of :math:`\Gamma_e e \odot \Gamma_v x`.
+
+    An edge times what it comes from follows the scalars of what it leads to.
+
+    Args:
+        graph: the graph.
+        wires: the wires along which messages run, all straight.
+        back: whether they run from target to source.
         channels: feature channels.
-        receiver: whether messages see the receiver; along wires that are not straight they always do.
+        receiver: whether messages see the receiver.
         form: how signs are removed, see `Invariants`.
     """
 
     def __init__(
         self, graph: Graph, wires: Sequence[Edges], *, back: bool, channels: int, receiver: bool, form: str
     ) -> None:
-        super().__init__()
-        self.graph, self.wires, self.back, self.receiver = graph, list(wires), back, receiver
-        straight = [wire for wire in self.wires if wire.straight]
-        around = [wire for wire in self.wires if not wire.straight]
-        self.vertex = nn.Linear(channels, channels, bias=False) if straight else None
-        self.edge = nn.Linear(channels, channels, bias=False) if any(wire.param for wire in straight) else None
+        super().__init__(graph, wires, back=back)
+        self.receiver = receiver
+        self.vertex = nn.Linear(channels, channels, bias=False)
+        self.edge = nn.Linear(channels, channels, bias=False) if any(wire.param for wire in wires) else None
         widths = [channels] * (1 + receiver)
-        self.straight = nn.ModuleDict(
-            {name: Gated(widths, channels, factors, form) for name, factors in self._kinds(straight).items()}
-        )
-        self.around = nn.ModuleDict({name: nn.Linear(channels, channels, bias=False) for name in self._kinds(around)})
         self.gates = nn.ModuleDict(
-            {name: Invariants([2 * channels], channels, frozenset()) for name in self._kinds(around)}
+            {name: Gated(widths, channels, v.factors, form) for name, v in self.receivers().items()}
         )
-        sources = {kind(self._ends(wire)[0]): self._ends(wire)[0].factors for wire in around}
-        self.seen = nn.ModuleDict({name: Invariants([channels], channels, f, form) for name, f in sources.items()})
-        params = dict.fromkeys(str(wire.param) for wire in around if wire.param)
-        self.edge_factors = {name: acting_factors(graph.spec, graph.spec.param(name)) for name in params}
-        kinds = {"_".join(["edge", *sorted(f)]): f for f in self.edge_factors.values()}
-        self.seen_edges = nn.ModuleDict({name: Invariants([channels], channels, f, form) for name, f in kinds.items()})
 
-    def _ends(self, wire: Edges) -> tuple[Vertices, Vertices]:
-        """Where messages come from and where they go to."""
-        ends = self.graph.vertices[str(wire.source)], self.graph.vertices[wire.target]
-        return ends[::-1] if self.back else ends
+    def sent(self, name: str, state: State) -> Tensor:
+        """The vertices' channels, mixed."""
+        return self.vertex(state.vertices[name])
 
-    def _kinds(self, wires: Sequence[Edges]) -> dict[str, frozenset[Factor]]:
-        ends = [self._ends(wire)[1] for wire in wires]
-        return {kind(end): frozenset() if end.fixed else end.factors for end in ends}
+    def message(self, wire: Edges, sent: Tensor, state: State) -> Tensor:
+        """Edge by edge, then added up."""
+        target = self.ends(wire)[1]
+        dims, to, ndim = self.layout(wire)
+        product = laid(sent, dims, ndim)
+        if self.edge is not None and wire.param is not None:
+            product = product * self.edge((state.back if self.back else state.edges)[wire.param])
+        parts = [laid(state.vertices[target.name], to, ndim), product] if self.receiver else [product]
+        return gathered(self.gates[kind(target)](*parts), to)
 
-    def forward(self, state: State) -> dict[str, Tensor]:
-        """By place, the sum of all messages to it, over the root of their number."""
-        moved: dict[str, Tensor] = {}
-        sums: dict[str, list[Tensor]] = {}
-        for wire in self.wires:
-            source, target = self._ends(wire)
-            if wire.straight and source.name not in moved:
-                assert self.vertex is not None
-                moved[source.name] = self.vertex(state.vertices[source.name])
-            message = self._straight(wire, state, moved) if wire.straight else self._around(wire, state)
-            sums.setdefault(target.name, []).append(message)
-        return {name: sum(parts[1:], parts[0]) / sqrt(len(parts)) for name, parts in sums.items()}
 
-    def _layout(self, wire: Edges) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        """Dimensions of sender and receiver in a tensor of edges, and the number of its dimensions."""
-        dims = (wire.target_dims, wire.source_dims) if self.back else (wire.source_dims, wire.target_dims)
-        legs = len(wire.target_dims) if wire.param is None else len(self.graph.kept[wire.param])
-        return *dims, legs + 2
+class RoundaboutMessages(Messages):
+    """Messages along wires that are not straight: the receiver gated by invariants of the edge and of the sender.
 
-    def _straight(self, wire: Edges, state: State, moved: Mapping[str, Tensor]) -> Tensor:
-        source, target = self._ends(wire)
-        dims, to, ndim = self._layout(wire)
-        sent = laid(moved[source.name], dims, ndim)
-        if wire.param is not None:
-            assert self.edge is not None
-            sent = sent * self.edge((state.back if self.back else state.edges)[wire.param])
-        parts = [laid(state.vertices[target.name], to, ndim), sent] if self.receiver else [sent]
-        return _gathered(self.straight[kind(target)](*parts), to)
+    Args:
+        graph: the graph.
+        wires: the wires along which messages run.
+        channels: feature channels.
+        form: how signs are removed, see `Invariants`.
+    """
 
-    def _around(self, wire: Edges, state: State) -> Tensor:
-        source, target = self._ends(wire)
-        dims, to, ndim = self._layout(wire)
-        sent = laid(self.seen[kind(source)](state.vertices[source.name]), dims, ndim)
+    def __init__(self, graph: Graph, wires: Sequence[Edges], *, channels: int, form: str) -> None:
+        super().__init__(graph, wires, back=False)
+        self.linear = nn.ModuleDict({name: nn.Linear(channels, channels, bias=False) for name in self.receivers()})
+        self.gates = nn.ModuleDict(
+            {name: Invariants([2 * channels], channels, frozenset()) for name in self.receivers()}
+        )
+        params = dict.fromkeys(wire.param for wire in wires if wire.param is not None)
+        self.factors = {name: acting_factors(graph.spec, graph.spec.param(name)) for name in params}
+        vertices = {kind(self.ends(wire)[0]): self.ends(wire)[0].factors for wire in wires}
+        edges = {"_".join(["edge", *sorted(factors)]): factors for factors in self.factors.values()}
+        self.seen = nn.ModuleDict(
+            {name: Invariants([channels], channels, factors, form) for name, factors in {**vertices, **edges}.items()}
+        )
+
+    def sent(self, name: str, state: State) -> Tensor:
+        """The vertices' invariants."""
+        return self.seen[kind(self.graph.vertices[name])](state.vertices[name])
+
+    def message(self, wire: Edges, sent: Tensor, state: State) -> Tensor:
+        """The receiver, gated by all that come to it."""
+        target = self.ends(wire)[1]
+        dims, to, ndim = self.layout(wire)
+        sent = laid(sent, dims, ndim)
         edge = torch.zeros_like(sent)
         if wire.param is not None:
-            name = "_".join(["edge", *sorted(self.edge_factors[wire.param])])
-            edge = self.seen_edges[name](state.edges[wire.param])
+            edge = self.seen["_".join(["edge", *sorted(self.factors[wire.param])])](state.edges[wire.param])
         gate = self.gates[kind(target)](torch.cat(torch.broadcast_tensors(sent, edge), -1))
         x = state.vertices[target.name]
-        return self.around[kind(target)](x) * (_gathered(gate, to) if to else laid(gate, (), x.ndim))
+        return self.linear[kind(target)](x) * (gathered(gate, to) if to else laid(gate, (), x.ndim))
 
 
-def _receivers(wires: Sequence[Edges], *, back: bool) -> set[str]:
-    """The places that messages along these wires go to."""
-    return {str(wire.source if back else wire.target) for wire in wires}
-
-
-def _gathered(messages: Tensor, to: Sequence[int]) -> Tensor:
-    """Messages added up at their receivers, over the root of their number."""
-    others = [dim for dim in range(1, messages.ndim - 1) if dim not in to]
-    if not others:
-        return messages
-    return messages.sum(others) / sqrt(prod(messages.shape[dim] for dim in others))
-
-
-class LinearMessages(nn.Module):
+class LinearMessages(Messages):
     r"""Messages without a gate along edges that stay the weights: sums of :math:`\Gamma_e w \odot \Gamma_v x`.
 
     Added up before the channels are mixed, they are matrix products of the weights with the vertices: nothing as large
-    as the edges times the channels is ever formed. Runs along straight wires alone.
+    as the edges times the channels is ever formed.
 
     Args:
         graph: the graph.
@@ -168,38 +192,36 @@ class LinearMessages(nn.Module):
     """
 
     def __init__(self, graph: Graph, wires: Sequence[Edges], *, back: bool, channels: int) -> None:
-        super().__init__()
-        self.graph, self.wires, self.back = graph, list(wires), back
+        super().__init__(graph, wires, back=back)
         self.vertex = nn.Linear(channels, channels, bias=False)
         widths = [1 if wire.param is None else graph.width(wire.param) for wire in self.wires]
         self.edge = nn.ParameterList(torch.randn(width, channels) / sqrt(width) for width in widths)
-        self.formulas = [self._formula(wire) for wire in self.wires]
 
-    def _formula(self, wire: Edges) -> str:
-        """What `torch.einsum` does: weights by sending vertices, summed over these."""
+    def sent(self, name: str, state: State) -> Tensor:
+        """The vertices' channels, mixed."""
+        return self.vertex(state.vertices[name])
+
+    def message(self, wire: Edges, sent: Tensor, state: State) -> Tensor:
+        """Weights times vertices, then the mixing."""
+        mix = self.edge[self.wires.index(wire)]
         if wire.param is None:
-            return ""
-        letters = "bcdefgh"[: len(self.graph.kept[wire.param])]
-        source, target = ("".join(letters[dim - 1] for dim in dims) for dims in (wire.source_dims, wire.target_dims))
-        sent, to = (target, source) if self.back else (source, target)
-        return f"a{letters}w,a{sent}z->a{to}wz"
+            return sent * mix[0]
+        dims, to, ndim = self.layout(wire)
+        letters = "bcdefgh"[: ndim - 2]
+        sending, receiving = ("".join(letters[dim - 1] for dim in which) for which in (dims, to))
+        edges = (state.weights_back if self.back else state.weights)[wire.param]
+        sums = torch.einsum(f"a{letters}w,a{sending}z->a{receiving}wz", edges, sent)
+        return (sums * mix).sum(-2) / sqrt(
+            prod(size for leg, size in enumerate(edges.shape[1:-1]) if leg + 1 not in to)
+        )
 
-    def forward(self, state: State) -> dict[str, Tensor]:
-        """By place, the sum of all messages to it, over the root of their number."""
-        names = dict.fromkeys(str(wire.target if self.back else wire.source) for wire in self.wires)
-        moved = {name: self.vertex(state.vertices[name]) for name in names}
-        sums: dict[str, list[Tensor]] = {}
-        for wire, formula, mix in zip(self.wires, self.formulas, self.edge, strict=True):
-            source, target = (wire.target, wire.source) if self.back else (wire.source, wire.target)
-            sent = moved[str(source)]
-            if wire.param is None:
-                message = sent * mix[0]
-            else:
-                edges = (state.weights_back if self.back else state.weights)[wire.param]
-                count = prod(edges.shape[1:-1]) // prod(self.graph.vertices[str(target)].shape)
-                message = (torch.einsum(formula, edges, sent) * mix).sum(-2) / sqrt(count)
-            sums.setdefault(str(target), []).append(message)
-        return {name: sum(parts[1:], parts[0]) / sqrt(len(parts)) for name, parts in sums.items()}
+
+def gathered(messages: Tensor, to: Sequence[int]) -> Tensor:
+    """Messages added up at their receivers, over the root of their number."""
+    others = [dim for dim in range(1, messages.ndim - 1) if dim not in to]
+    if not others:
+        return messages
+    return messages.sum(others) / sqrt(prod(messages.shape[dim] for dim in others))
 
 
 class EdgeUpdate(nn.Module):
@@ -279,18 +301,8 @@ class MessageRound(nn.Module):
     ) -> None:
         super().__init__()
         self.graph, self.updated, self.skip = graph, step.updated, skip
-        self.messages, reached = nn.ModuleList(), list[set[str]]()
-        for wires, back in ((step.wires, False), (step.back, True)):
-            linear = [wire for wire in wires if wire.straight and messages == "linear"]
-            gated = [wire for wire in wires if wire not in linear]
-            if linear:
-                self.messages.append(LinearMessages(graph, linear, back=back, channels=channels))
-                reached.append(_receivers(linear, back=back))
-            if gated:
-                receiver = messages == "gated"
-                part = Messages(graph, gated, back=back, channels=channels, receiver=receiver, form=form)
-                self.messages.append(part)
-                reached.append(_receivers(gated, back=back))
+        self.messages = nn.ModuleList(self._messages(step, channels, messages, form))
+        reached = [{part.ends(wire)[1].name for wire in part.wires} for part in self.messages]
         self.reached = [[each for each, places in enumerate(reached) if name in places] for name in self.updated]
         self.vertex = nn.ModuleDict()
         for name, heard in zip(self.updated, self.reached, strict=True):
@@ -301,6 +313,19 @@ class MessageRound(nn.Module):
             EdgeUpdate(graph, which, back=turned, channels=channels, form=form) if which else None
             for which, turned in ((step.edges, False), (step.turned, True))
         )
+
+    def _messages(self, step: Step, channels: int, messages: str, form: str) -> Iterator[Messages]:
+        """Along straight wires in both directions, and along the others."""
+        for wires, back in ((step.wires, False), (step.back, True)):
+            straight = [wire for wire in wires if wire.straight]
+            if straight and messages == "linear":
+                yield LinearMessages(self.graph, straight, back=back, channels=channels)
+            elif straight:
+                receiver = messages == "gated"
+                yield GatedMessages(self.graph, straight, back=back, channels=channels, receiver=receiver, form=form)
+        others = [wire for wire in step.wires if not wire.straight]
+        if others:
+            yield RoundaboutMessages(self.graph, others, channels=channels, form=form)
 
     def _key(self, name: str, reached: Sequence[int]) -> str:
         """Vertices share an update with others of their kind that hear from the same directions."""

@@ -51,13 +51,30 @@ class Coupling(nn.Module):
         assert columns is not None  # joints with nothing at one side are left out
         rows = [path.values for path in paths.rows(self.joint)]
         if self.by_outputs:
-            return [row @ psi for row, psi in zip(rows, self.weights, strict=True)], [columns] * len(rows)
-        return rows, [columns @ psi.transpose(1, 2) for psi in self.weights]
+            return [_coupled(row, psi) for row, psi in zip(rows, self.weights, strict=True)], [columns] * len(rows)
+        return rows, [_coupled(columns, psi.transpose(1, 2)) for psi in self.weights]
 
     def forward(self, paths: Paths) -> list[Tensor]:
         """The products, `(batch, target units, source units, channels)` each."""
         pairs = zip(*self.factors(paths), strict=True)
-        return [(row @ column.transpose(2, 3)).movedim(1, 3) for row, column in pairs]
+        return [_outer(row, column).movedim(1, 3) for row, column in pairs]
+
+
+def _coupled(values: Tensor, psi: Tensor) -> Tensor:
+    """Ends of paths `(batch, channels, units, ends)` through a coupling `(channels, ends, others)`.
+
+    Inputs and outputs are often one, and very many very small matrix products take longer than what they compute.
+    """
+    if psi.shape[1] == 1:
+        return values * psi
+    if psi.shape[2] == 1:
+        return (values * psi.transpose(1, 2)).sum(3, keepdim=True)
+    return values @ psi
+
+
+def _outer(rows: Tensor, columns: Tensor) -> Tensor:
+    """Thin factors multiplied: `(batch, channels, units, thin)` each to `(batch, channels, units, units)`."""
+    return rows * columns.transpose(2, 3) if rows.shape[3] == 1 else rows @ columns.transpose(2, 3)
 
 
 class MixedCoupling(Coupling):

@@ -6,14 +6,16 @@ from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.readout import Edit, Invariant, Readout
 from weightspace.models.saving import load, save
-from weightspace.models.scalegmn import ScaleGMN
+from weightspace.models.scalegmn import GMN, GaugeGMN, ScaleGMN
 
 __all__ = [
+    "GMN",
     "HNP",
     "MAGEPNFN",
     "NP",
     "Edit",
     "FlatMLP",
+    "GaugeGMN",
     "Invariant",
     "MonomialNFN",
     "Readout",

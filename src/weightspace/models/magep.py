@@ -91,7 +91,7 @@ class MAGEPNFN(nn.Module):
             UnknownNameError: another name.
         """
         sizes: dict[str, tuple[tuple[int, ...], int]] = {
-            "demo": ((16, 16), 128),
+            "demo": ((8, 8), 64),
             **dict.fromkeys(("cnn-zoo-relu", "cnn-zoo-tanh"), ((20, 20, 20), 20)),
             **dict.fromkeys(("siren-classify", "siren-edit"), ((128, 128, 128, 128), 128)),
         }

@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from weightspace.errors import SpecError, unknown
+from weightspace.gauge.scale import balance
 from weightspace.layers import ParameterScale
 from weightspace.layers.graph import Graph
 from weightspace.layers.graph_ends import EdgeStart, GraphChange, GraphPool, GraphStart
 from weightspace.layers.message import EdgeUpdate, MessageRound
 from weightspace.models.construction import remember
 from weightspace.models.readout import Edit, Invariant, Readout, head
-from weightspace.spec import NetworkSpec
-from weightspace.weights import WeightFeatures
+from weightspace.spec import PERMUTATION, NetworkSpec
+from weightspace.weights import WeightFeatures, act
 
-__all__ = ["ScaleGMN"]
+__all__ = ["GMN", "GaugeGMN", "ScaleGMN"]
 
 MESSAGES = ("gated", "sent", "linear")
 
@@ -85,7 +86,8 @@ class ScaleGMN(nn.Module):
             raise unknown("kind of messages", messages, MESSAGES)
         self.readout = readout
         self.norm = ParameterScale(spec)
-        self.graph = graph = Graph(spec)
+        self.space = self._space(spec)
+        self.graph = graph = Graph(self.space)
         linear = messages == "linear"
         if isinstance(readout, Edit):
             self.change = GraphChange(graph, channels)
@@ -105,25 +107,78 @@ class ScaleGMN(nn.Module):
             *(MessageRound(graph, channels, step, messages=messages, form=form, skip=skip) for step in steps)
         )
 
+    def _space(self, spec: NetworkSpec) -> NetworkSpec:
+        """The networks with the symmetry that this model respects."""
+        return spec
+
     @classmethod
     def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "ScaleGMN":
-        """The model in a named size: `demo` is for SIRENs and minutes.
-
-        Raises:
-            UnknownNameError: another name.
-        """
-        sizes: dict[str, dict[str, Any]] = {"demo": {"channels": 32, "rounds": 3, "messages": "linear"}}
+        """The model in a named size. Raises `UnknownNameError` for other names than `demo`."""
+        sizes: dict[str, dict[str, Any]] = {
+            "demo": {"channels": 8, "rounds": 2, "bidirectional": True, "messages": "linear", "form": "product"}
+        }
         if name not in sizes:
-            raise unknown("preset of ScaleGMN", name, sizes)
+            raise unknown(f"preset of {cls.__name__}", name, sizes)
         return cls(spec, readout, **sizes[name])
 
     def forward(self, x: WeightFeatures) -> Tensor | WeightFeatures:
         """Answer for a batch of networks."""
         x.expect(self.norm.spec, channels=1)
-        state = self.rounds(self.start(self.norm(x)))
+        state = self.rounds(self.start(WeightFeatures(self.space, self.norm(x).tensors)))
         if isinstance(self.readout, Invariant):
             return self.head(self.pool(state))
         if self.lift is not None and self.last is not None:
             state = replace(state, edges=self.lift(state.weights))
             state = replace(state, edges=self.last(state))
-        return x + self.norm.inverse(self.change(state, x).map(lambda t: self.step * t))
+        change = self.change(state).map(lambda t: self.step * t)
+        return x + self.norm.inverse(WeightFeatures(x.spec, change.tensors))
+
+
+class GMN(ScaleGMN):
+    """Graph metanetwork that respects permutations: `ScaleGMN` where no scalar acts, and all its blocks are networks.
+
+    What scaling symmetry adds is the difference to `ScaleGMN`; arguments and shapes are the same.
+
+    Symmetry:
+        Invariant (with `Edit`: equivariant) to permutations of units.
+
+    References:
+        Lim et al., "Graph Metanetworks for Processing Diverse Neural Architectures", ICLR 2024, with the dense messages
+        and the vertices of Kalogeropoulos et al., NeurIPS 2024.
+
+    Example:
+        >>> from weightspace.spec import spec_of
+        >>> from weightspace.testing import invariance_error
+        >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 1)))
+        >>> invariance_error(GMN(spec, Invariant(10), channels=8), spec) < 1e-9
+        True
+    """
+
+    def _space(self, spec: NetworkSpec) -> NetworkSpec:
+        return spec.with_symmetry(PERMUTATION)
+
+
+class GaugeGMN(GMN):
+    """`GMN` behind a gauge: networks are balanced going in, and what comes out is brought back.
+
+    The cheapest way to respect positive scales: every member of an orbit is brought to the same network
+    (`gauge.balance`) and all that a permutation model may do is allowed. Signs are not respected. No gradient runs
+    through the choice of the gauge.
+
+    Symmetry:
+        Invariant (with `Edit`: equivariant) to permutations and positive scales of units.
+
+    Example:
+        >>> from weightspace.spec import spec_of
+        >>> from weightspace.testing import invariance_error
+        >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1)))
+        >>> invariance_error(GaugeGMN(spec, Invariant(10), channels=8), spec) < 1e-6
+        True
+    """
+
+    def forward(self, x: WeightFeatures) -> Tensor | WeightFeatures:
+        """Answer for a batch of networks."""
+        x.expect(self.norm.spec, channels=1)
+        g = balance(x.map(torch.Tensor.detach))
+        y = super().forward(act(g, x))
+        return act(g.inverse(), y) if isinstance(y, WeightFeatures) else y

@@ -1,0 +1,113 @@
+"""ScaleGMN against its twin that gathers and scatters as the published code does, and against other models.
+
+At the published configurations, with messages that do not see the receiver, as in that code: SIRENs with 128 channels
+and 4 rounds, and networks of the CNN zoo, forward and both ways. Model and twin do one forward and one backward pass
+with the same coefficients, in turns; `milliseconds` are medians, `ratio` is the twin's time over the model's,
+`peak_mebibytes` is what one pass adds to the memory of a process of its own.
+
+Beside it, on the same batch, what a pass of each model takes at the same number of channels, where it has one.
+Prints one JSON object, and to stderr the rows of the tables in docs/guide/speed.md.
+
+    python benchmarks/speed/message.py [--turns 3] [--threads 1] [--give-back] [--only CASE ...]
+
+See machine.py for `--give-back`.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from linear import SIREN, ZOO
+from machine import added, in_turns, parser, peaks, prepare, told
+from torch import Tensor, nn
+
+from weightspace.models import GMN, MAGEPNFN, Invariant, MonomialNFN, ScaleGMN
+from weightspace.spec import NetworkSpec
+from weightspace.testing import random_features
+from weightspace.weights import WeightFeatures
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.oracles.message import Gathered
+
+BATCH, CHANNELS, ROUNDS = 64, 128, 4
+CASES: dict[str, tuple[NetworkSpec, bool]] = {
+    "siren, forward": (SIREN, False),
+    "siren, both ways": (SIREN, True),
+    "cnn zoo, forward": (ZOO, False),
+    "cnn zoo, both ways": (ZOO, True),
+}
+Model = Callable[[WeightFeatures], Tensor]
+
+
+def case(name: str) -> tuple[ScaleGMN, WeightFeatures]:
+    spec, both = CASES[name]
+    torch.manual_seed(0)
+    model = ScaleGMN(spec, Invariant(10), channels=CHANNELS, rounds=ROUNDS, bidirectional=both, messages="sent")
+    return model, random_features(spec, BATCH).to(torch.float32)
+
+
+def turn(model: nn.Module, way: Model, x: WeightFeatures) -> float:
+    """Milliseconds of one pass forward and back, to the coefficients."""
+    model.zero_grad()
+    start = time.perf_counter()
+    way(x).square().mean().backward()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def ways_of(model: ScaleGMN) -> dict[str, Model]:
+    return {"model": model, "twin": Gathered(model)}
+
+
+def print_peak(name: str, way: str) -> None:
+    model, x = case(name)
+    turn(model, model, x[:2])
+    model.zero_grad()
+    print(added(lambda: turn(model, ways_of(model)[way], x)))
+
+
+def others(spec: NetworkSpec, both: bool) -> dict[str, nn.Module]:
+    """Other models for the same networks, as many channels, and other messages."""
+    answer, sizes = Invariant(10), {"channels": CHANNELS, "rounds": ROUNDS, "bidirectional": both}
+    return {
+        "ScaleGMN, gated": ScaleGMN(spec, answer, **sizes),
+        "ScaleGMN, linear": ScaleGMN(spec, answer, messages="linear", **sizes),
+        "GMN": GMN(spec, answer, messages="sent", **sizes),
+        "MonomialNFN": MonomialNFN(spec, answer, stem=(CHANNELS,) * 2, trunk=(CHANNELS,) * 2),
+        "MAGEPNFN": MAGEPNFN(spec, answer, channels=(CHANNELS,) * 3),
+    }
+
+
+def compare(name: str, arguments: argparse.Namespace) -> dict[str, object]:
+    model, x = case(name)
+    ways = {way: partial(turn, model, function, x) for way, function in ways_of(model).items()}
+    beside = {way: partial(turn, other, other, x) for way, other in others(*CASES[name]).items()}
+    spent = in_turns({**ways, **beside}, arguments.turns)
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "milliseconds": {way: round(value, 1) for way, value in spent.items()},
+        "ratio": round(spent["twin"] / spent["model"], 2),
+        **peaks(__file__, name, list(ways), arguments.threads),
+    }
+
+
+def row(figures: dict) -> list[object]:
+    model, twin, *rest = figures["milliseconds"].values()
+    return [model, twin, figures["ratio"], *figures["peak_mebibytes"].values(), *rest]
+
+
+if __name__ == "__main__":
+    options = parser(__doc__, turns=3)
+    options.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES), metavar="CASE")
+    options.add_argument("--peak", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
+    arguments = options.parse_args()
+    record = prepare(arguments, keep=not arguments.peak)
+    if arguments.peak:
+        print_peak(*arguments.peak)
+    else:
+        figures = told(((name, compare(name, arguments)) for name in arguments.only), row)
+        print(json.dumps({**record, "cases": figures}, indent=1))
