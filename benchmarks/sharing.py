@@ -9,7 +9,8 @@ entries of one network's matrix are tied. Then fits the entries of the product o
 of steps of Adam on the same networks; each takes the better of two learning rates on networks held out for that.
 Figures are means over seeds. Prints the tables in Markdown and one JSON object.
 
-    python benchmarks/sharing.py [--seeds 2] [--steps 600] [--networks 64 4096] [--threads 1] [--picture PATH]
+    python benchmarks/sharing.py [--seeds 2] [--steps 600] [--networks 16 64 ...] [--threads 1] [--picture PATH]
+        [--curve PATH]
 """
 
 import argparse
@@ -356,6 +357,27 @@ def learning(sizes: Sequence[int], seeds: int, steps: int) -> dict[str, dict]:
     return found
 
 
+def draw_learning(record: dict[str, dict], path: Path) -> None:
+    """R2 on networks never seen over the number of networks to learn from, with the range over seeds."""
+    figure, panel = plt.subplots(figsize=(6.6, 3.4), layout="constrained")
+    colours = ("#c1500f", "#b8801a", "#5b6675", "#0072b2")
+    for (name, found), colour in zip(record.items(), colours, strict=True):
+        sizes = sorted(found["r2"])
+        values = [max(found["r2"][size]["mean"], -1) for size in sizes]
+        panel.plot(sizes, values, color=colour, marker="o", markersize=4, label=name.replace("`", ""))
+        ranges = [[max(f(found["r2"][size]["r2"]), -1) for size in sizes] for f in (min, max)]
+        panel.fill_between(sizes, *ranges, color=colour, alpha=0.15, linewidth=0)
+    panel.axhline(0, color=INK, linewidth=0.6, linestyle=(0, (4, 4)))
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    panel.minorticks_off()
+    panel.set_xlabel("networks to learn from")
+    panel.set_ylabel("R² on unseen networks")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(loc="center", bbox_to_anchor=(0.5, 0.66), frameon=False)
+    figure.savefig(path, dpi=150)
+
+
 def markdown(head: Sequence[str], rows: Sequence[Sequence[object]], texts: int = 1) -> str:
     """A table in Markdown: text first, then numbers."""
     cells = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in rows]
@@ -396,9 +418,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2, help="0 leaves the training out")
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--networks", type=int, nargs="+", default=[64, 4096], help="how many to learn from")
+    parser.add_argument(
+        "--networks", type=int, nargs="+", default=[16, 64, 256, 1024, 4096], help="how many to learn from"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--picture", type=Path, default=Path("docs/guide/sharing.png"))
+    parser.add_argument("--curve", type=Path, default=Path("docs/guide/learning.png"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     figures = {
@@ -408,5 +433,7 @@ if __name__ == "__main__":
         "tied": draw(arguments.picture),
         "learning": learning(arguments.networks, arguments.seeds, arguments.steps) if arguments.seeds else {},
     }
+    if figures["learning"]:
+        draw_learning(figures["learning"], arguments.curve)
     print(printed(figures))
     print(json.dumps({"threads": arguments.threads, "torch": torch.__version__, **figures}, indent=1))

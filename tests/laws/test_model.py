@@ -15,6 +15,7 @@ from weightspace.models import (
     HNP,
     MAGEPNFN,
     NP,
+    DeepSets,
     Edit,
     FlatMLP,
     GaugeGMN,
@@ -45,10 +46,11 @@ MODELS: Mapping[str, Make] = {
         spec, readout, channels=6, bidirectional=True, messages="linear"
     ),
     "GMN": lambda spec, readout: GMN(spec, readout, channels=6, rounds=2, bidirectional=True),
+    "DeepSets": lambda spec, readout: DeepSets(spec, readout, hidden=8),
     "StatNN": StatNN,
     "FlatMLP": lambda spec, readout: FlatMLP(spec, readout, hidden=16),
 }
-CLASSES = (NP, HNP, MonomialNFN, MAGEPNFN, ScaleGMN, GMN, GaugeGMN, StatNN, FlatMLP)
+CLASSES = (NP, HNP, MonomialNFN, MAGEPNFN, ScaleGMN, GMN, GaugeGMN, DeepSets, StatNN, FlatMLP)
 GRAPHS = tuple(name for name in MODELS if "GMN" in name)
 WHOLE = ("MonomialNFN", "MAGEPNFN", *GRAPHS[:-1])  # respect all of a spec's group
 NETWORKS = ("siren", "relu", "tanh", "cnn-relu", "cnn-tanh", "relu-gelu", "relu-tanh")
@@ -61,7 +63,8 @@ ALL = [
     for model in MODELS
     for spec in NETWORKS + (WIRED if model in GRAPHS else () if model == "MAGEPNFN" else WRITTEN)
 ]
-EDITORS = [(model, spec) for model, spec in ALL if model != "StatNN"]
+READERS = ("StatNN", "DeepSets")  # cannot give back a network
+EDITORS = [(model, spec) for model, spec in ALL if model not in READERS]
 ANSWER = Invariant(3, hidden=8)
 
 
@@ -139,7 +142,7 @@ def test_not_invariant_to_more(model: str, name: str) -> None:
     assert invariance_error(network, SPECS[name], log_scale=0.5) > 1e-3
 
 
-@pytest.mark.parametrize(("model", "name"), [(m, n) for m, n in SENSITIVE if m != "StatNN"])
+@pytest.mark.parametrize(("model", "name"), [(m, n) for m, n in SENSITIVE if m not in READERS])
 def test_not_equivariant_to_more(model: str, name: str) -> None:
     assert equivariance_error(made(model, SPECS[name], Edit()), SPECS[name], log_scale=0.5) > 1e-3
 
@@ -173,8 +176,9 @@ def test_a_model_that_forgets_to_divide_scalars_out_is_caught() -> None:
 
 
 def test_statistics_cannot_edit() -> None:
-    with pytest.raises(SymmetryError, match="cannot give back a network; use FlatMLP, NP or MonomialNFN"):
-        StatNN(SPECS["relu"], Edit())
+    for model in (StatNN, DeepSets):
+        with pytest.raises(SymmetryError, match="cannot give back a network; use FlatMLP, NP or MonomialNFN"):
+            model(SPECS["relu"], Edit())
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -353,7 +357,7 @@ def test_single_precision_suffices(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "readout"), [(m, r) for m in MODELS for r in (ANSWER, Edit()) if m != "StatNN" or r == ANSWER]
+    ("model", "readout"), [(m, r) for m in MODELS for r in (ANSWER, Edit()) if m not in READERS or r == ANSWER]
 )
 def test_files(model: str, readout: Readout) -> None:
     spec = SPECS["siren"]

@@ -301,8 +301,9 @@ class MessageRound(nn.Module):
     ) -> None:
         super().__init__()
         self.graph, self.updated, self.skip = graph, step.updated, skip
-        self.messages = nn.ModuleList(self._messages(step, channels, messages, form))
-        reached = [{part.ends(wire)[1].name for wire in part.wires} for part in self.messages]
+        parts = [*self._messages(step, channels, messages, form)]
+        self.messages = nn.ModuleList(parts)
+        reached = [{part.ends(wire)[1].name for wire in part.wires} for part in parts]
         self.reached = [[each for each, places in enumerate(reached) if name in places] for name in self.updated]
         self.vertex = nn.ModuleDict()
         for name, heard in zip(self.updated, self.reached, strict=True):

@@ -1,6 +1,6 @@
 """Published models and baselines with one interface: `Model(spec, readout)`, `model(features)` (floor 6)."""
 
-from weightspace.models.baseline import FlatMLP, StatNN
+from weightspace.models.baseline import DeepSets, FlatMLP, StatNN
 from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
@@ -13,6 +13,7 @@ __all__ = [
     "HNP",
     "MAGEPNFN",
     "NP",
+    "DeepSets",
     "Edit",
     "FlatMLP",
     "GaugeGMN",
