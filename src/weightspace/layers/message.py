@@ -1,17 +1,21 @@
 """Rounds of messages on a network's own graph, which follow the scalars of its units."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod, sqrt
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from weightspace.layers.gated import Gated, Invariants
 from weightspace.layers.graph import Edges, Graph, Step, Vertices
 from weightspace.layers.invariant import acting_factors
 
 __all__ = ["EdgeUpdate", "GatedMessages", "LinearMessages", "MessageRound", "RoundaboutMessages", "State", "laid"]
+
+# Into how many blocks edges are divided where memory is short.
+BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,9 @@ class GatedMessages(Messages):
         form: how signs are removed, see `Invariants`.
     """
 
+    lean = False
+    """Whether messages are computed in blocks, and again for gradients, instead of being kept."""
+
     def __init__(
         self, graph: Graph, wires: Sequence[Edges], *, back: bool, channels: int, receiver: bool, form: str
     ) -> None:
@@ -130,11 +137,20 @@ class GatedMessages(Messages):
         """Edge by edge, then added up."""
         target = self.ends(wire)[1]
         dims, to, ndim = self.layout(wire)
-        product = laid(sent, dims, ndim)
-        if self.edge is not None and wire.param is not None:
-            product = product * self.edge((state.back if self.back else state.edges)[wire.param])
-        parts = [laid(state.vertices[target.name], to, ndim), product] if self.receiver else [product]
-        return gathered(self.gates[kind(target)](*parts), to)
+        parts = [laid(sent, dims, ndim)]
+        if wire.param is not None:
+            parts.append((state.back if self.back else state.edges)[wire.param])
+        if self.receiver:
+            parts.append(laid(state.vertices[target.name], to, ndim))
+
+        def summed(*parts: Tensor) -> Tensor:
+            return gathered(self._edge_by_edge(kind(target), parts, wire.param is not None), to)
+
+        return in_blocks(summed, to[0], *parts) if self.lean else summed(*parts)
+
+    def _edge_by_edge(self, name: str, parts: Sequence[Tensor], weighted: bool) -> Tensor:
+        product = parts[0] * self.edge(parts[1]) if self.edge is not None and weighted else parts[0]
+        return self.gates[name](parts[-1], product) if self.receiver else self.gates[name](product)
 
 
 class RoundaboutMessages(Messages):
@@ -216,6 +232,17 @@ class LinearMessages(Messages):
         )
 
 
+def in_blocks(function: Callable[..., Tensor], dim: int, *parts: Tensor) -> Tensor:
+    """A function of blocks along a dimension, each computed again for gradients instead of being kept.
+
+    The dimension is the first behind the batch in what the function gives.
+    """
+    count = min(max(part.shape[dim] for part in parts), BLOCKS)
+    split = [part.tensor_split(count, dim) if part.shape[dim] > 1 else [part] * count for part in parts]
+    blocks = zip(*split, strict=True)
+    return torch.cat([checkpoint(function, *block, use_reentrant=False) for block in blocks], 1)
+
+
 def gathered(messages: Tensor, to: Sequence[int]) -> Tensor:
     """Messages added up at their receivers, over the root of their number."""
     others = [dim for dim in range(1, messages.ndim - 1) if dim not in to]
@@ -236,6 +263,9 @@ class EdgeUpdate(nn.Module):
         channels: feature channels.
         form: how signs are removed, see `Invariants`.
     """
+
+    lean = False
+    """Whether what is inside is computed in blocks, and again for gradients, instead of being kept."""
 
     def __init__(self, graph: Graph, wires: Sequence[Edges], *, back: bool, channels: int, form: str) -> None:
         super().__init__()
@@ -266,12 +296,17 @@ class EdgeUpdate(nn.Module):
     def _updated(self, wire: Edges, edge: Tensor, seen: Mapping[str, tuple[Tensor, ...]]) -> Tensor:
         source, target = self._ends(wire)
         dims = (wire.target_dims, wire.source_dims) if self.back else (wire.source_dims, wire.target_dims)
-        read = laid(seen[source.name][0], dims[0], edge.ndim) + laid(seen[target.name][1], dims[1], edge.ndim)
-        if self.factors[str(wire.param)]:
-            assert self.linear is not None
-            return self.linear(edge) * self.answer["gate"](read)
+        ends = laid(seen[source.name][0], dims[0], edge.ndim), laid(seen[target.name][1], dims[1], edge.ndim)
+        function = self._gated if self.factors[str(wire.param)] else self._answered
+        return in_blocks(function, 1, edge, *ends) if self.lean else function(edge, *ends)
+
+    def _gated(self, edge: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        assert self.linear is not None
+        return self.linear(edge) * self.answer["gate"](one + other)
+
+    def _answered(self, edge: Tensor, one: Tensor, other: Tensor) -> Tensor:
         assert self.free is not None
-        return self.answer["free"](read + self.free(edge))
+        return self.answer["free"](one + other + self.free(edge))
 
 
 class MessageRound(nn.Module):

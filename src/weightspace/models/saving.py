@@ -27,12 +27,13 @@ from torch import Tensor, nn
 from weightspace import __version__
 from weightspace.disk import staged, sweep, writing
 from weightspace.errors import FormatError, SpecError, UnknownNameError, WeightspaceError, unknown
-from weightspace.models.baseline import FlatMLP, StatNN
+from weightspace.models.baseline import DeepSets, FlatMLP, StatNN
 from weightspace.models.construction import arguments
 from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.readout import Edit, Invariant, Readout
+from weightspace.models.scalegmn import GMN, GaugeGMN, ScaleGMN
 from weightspace.spec import NetworkSpec
 
 __all__ = ["MODELS", "load", "save"]
@@ -41,7 +42,7 @@ FORMAT, VERSION = "weightspace-model", 1
 DESCRIPTION, WEIGHTS, KEPT = "model.json", "model.safetensors", "model.before.safetensors"
 
 MODELS: Mapping[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (FlatMLP, HNP, MAGEPNFN, MonomialNFN, NP, StatNN)
+    kind.__name__: kind for kind in (DeepSets, FlatMLP, GMN, GaugeGMN, HNP, MAGEPNFN, MonomialNFN, NP, ScaleGMN, StatNN)
 }
 """The models that can be saved and loaded, by name. A file can name no other class."""
 _READOUTS: Mapping[str, type] = {kind.__name__: kind for kind in (Edit, Invariant)}
@@ -57,7 +58,7 @@ def save(model: nn.Module, path: str | Path) -> None:
     is in the folder already is replaced, as a whole or, after any failure, not at all; other files stay as they are.
 
     Args:
-        model: one of the package's own models: `FlatMLP`, `HNP`, `MAGEPNFN`, `MonomialNFN`, `NP`, `StatNN`.
+        model: one of the package's own models, the keys of `saving.MODELS`.
         path: the folder; made if need be.
 
     Raises:

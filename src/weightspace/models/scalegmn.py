@@ -11,7 +11,7 @@ from weightspace.gauge.scale import balance
 from weightspace.layers import ParameterScale
 from weightspace.layers.graph import Graph
 from weightspace.layers.graph_ends import EdgeStart, GraphChange, GraphPool, GraphStart
-from weightspace.layers.message import EdgeUpdate, MessageRound
+from weightspace.layers.message import EdgeUpdate, GatedMessages, MessageRound
 from weightspace.models.construction import remember
 from weightspace.models.readout import Edit, Invariant, Readout, head
 from weightspace.spec import PERMUTATION, NetworkSpec
@@ -106,6 +106,16 @@ class ScaleGMN(nn.Module):
         self.rounds = nn.Sequential(
             *(MessageRound(graph, channels, step, messages=messages, form=form, skip=skip) for step in steps)
         )
+
+    def save_memory(self, lean: bool = True) -> "ScaleGMN":
+        """Compute what belongs to edges in blocks, and again for gradients, instead of keeping it; returns the model.
+
+        The same answers for less memory and more time (docs/guide/speed.md). Linear messages have nothing to keep.
+        """
+        for module in self.modules():
+            if isinstance(module, GatedMessages | EdgeUpdate):
+                module.lean = lean
+        return self
 
     def _space(self, spec: NetworkSpec) -> NetworkSpec:
         """The networks with the symmetry that this model respects."""
