@@ -6,7 +6,7 @@ from tests.laws.registry import SPECS, mlp
 from tests.oracles.message import Gathered
 from torch import Tensor, nn
 
-from weightspace.errors import SpecError, UnknownNameError
+from weightspace.errors import SpecError, UnknownNameError, WeightspaceError
 from weightspace.layers import Gated, Invariants
 from weightspace.layers.gated import SIGN_FORMS
 from weightspace.layers.graph import Graph
@@ -201,6 +201,8 @@ def test_editing_learns_a_planted_target() -> None:
 def test_refusals() -> None:
     with pytest.raises(SpecError, match="no places and wires"):
         ScaleGMN(SPECS["two-factors"], Invariant(3))
+    with pytest.raises(WeightspaceError, match="rounds is 0; expected at least one"):
+        ScaleGMN(SPECS["relu"], Invariant(3), rounds=0)
     with pytest.raises(UnknownNameError, match='did you mean "gated"'):
         ScaleGMN(SPECS["relu"], Invariant(3), messages="gatde")
     with pytest.raises(UnknownNameError, match='did you mean "product"'):

@@ -32,7 +32,8 @@ class EdgeStart(nn.ModuleDict):
     """
 
     def __init__(self, graph: Graph, params: Sequence[str], channels: int) -> None:
-        super().__init__({str(row): _read(graph, name, channels) for row, name in enumerate(params)})
+        free = {name: free_of_scalars(graph.spec, name) for name in params}
+        super().__init__({str(i): _read(graph, name, channels, bias=free[name]) for i, name in enumerate(params)})
         self.params = list(params)
 
     def forward(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,8 +41,8 @@ class EdgeStart(nn.ModuleDict):
         return {name: self[str(row)](weights[name]) for row, name in enumerate(self.params)}
 
 
-def _read(graph: Graph, param: str, channels: int, *, straight: bool = False) -> nn.Linear:
-    layer = nn.Linear(graph.width(param), channels, bias=free_of_scalars(graph.spec, param) and not straight)
+def _read(graph: Graph, param: str, channels: int, *, bias: bool) -> nn.Linear:
+    layer = nn.Linear(graph.width(param), channels, bias=bias)
     nn.init.normal_(layer.weight, std=graph.width(param) ** -0.5)
     return layer
 
@@ -75,7 +76,7 @@ class GraphStart(nn.Module):
         gated = [n for n, wire in wires.items() if n in step.read_edges and not (linear and wire.straight)]
         self.edge = EdgeStart(graph, gated, channels)
         self.back = EdgeStart(graph, [] if linear else list(self.turned), channels)
-        self.bias = nn.ModuleList(_read(graph, str(bias.param), channels, straight=True) for bias in graph.biases)
+        self.bias = nn.ModuleList(_read(graph, str(bias.param), channels, bias=False) for bias in graph.biases)
         gates = {str(i): b for i, b in enumerate(graph.biases) if not b.straight}
         self.gate = nn.ModuleDict(
             {

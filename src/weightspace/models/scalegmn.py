@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightspace.errors import SpecError, unknown
+from weightspace.errors import SpecError, WeightspaceError, unknown
 from weightspace.gauge.scale import balance
 from weightspace.layers import ParameterScale
 from weightspace.layers.graph import Graph
@@ -52,6 +52,8 @@ class ScaleGMN(nn.Module):
 
     Raises:
         SpecError: a spec without places, as one written by hand.
+        WeightspaceError: no channels or no rounds.
+        UnknownNameError: other messages, or another form.
 
     References:
         Kalogeropoulos et al., "Scale Equivariant Graph Metanetworks", NeurIPS 2024. Their code's backward edges are the
@@ -82,6 +84,8 @@ class ScaleGMN(nn.Module):
         super().__init__()
         if not spec.places:
             raise SpecError("this spec has no places and wires, so its networks have no graph; read it with spec_of.")
+        if channels < 1 or rounds < 1:
+            raise WeightspaceError(f"channels is {channels} and rounds is {rounds}; expected at least one of each.")
         if messages not in MESSAGES:
             raise unknown("kind of messages", messages, MESSAGES)
         self.readout = readout
