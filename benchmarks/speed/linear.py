@@ -19,7 +19,6 @@ See machine.py for `--give-back`.
 """
 
 import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -30,14 +29,12 @@ from machine import (
     Work,
     added,
     in_turns,
+    main,
     numbers_moved,
-    parser,
     peaks,
-    prepare,
     products,
     settled,
     shares,
-    told,
     turn,
 )
 from torch import nn
@@ -110,13 +107,4 @@ def row(figures: dict) -> list[object]:
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
-    options.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES), metavar="CASE")
-    options.add_argument("--peak", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
-    arguments = options.parse_args()
-    record = prepare(arguments, keep=not arguments.peak)
-    if arguments.peak:
-        print_peak(*arguments.peak)
-    else:
-        figures = told(((name, compare(name, arguments)) for name in arguments.only), row)
-        print(json.dumps({**record, "cases": figures}, indent=1))
+    main(__doc__, list(CASES), compare, print_peak, row)

@@ -240,6 +240,27 @@ def told(cases: Iterator[tuple[object, dict]], row: Callable[[dict], Sequence[ob
     return found
 
 
+def main(
+    doc: str | None,
+    cases: Sequence[str],
+    compare: Callable[[str, argparse.Namespace], dict],
+    print_peak: Callable[[str, str], None],
+    row: Callable[[dict], Sequence[object]],
+    turns: int = 5,
+) -> None:
+    """A benchmark of cases, or, where `--peak` asks for it, the memory of one way of one case."""
+    options = parser(doc, turns)
+    options.add_argument("--only", nargs="+", default=list(cases), choices=list(cases), metavar="CASE")
+    options.add_argument("--peak", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
+    arguments = options.parse_args()
+    record = prepare(arguments, keep=not arguments.peak)
+    if arguments.peak:
+        print_peak(*arguments.peak)
+    else:
+        figures = told(((name, compare(name, arguments)) for name in arguments.only), row)
+        print(json.dumps({**record, "cases": figures}, indent=1))
+
+
 def shares(figures: dict) -> list[object]:
     """The cells of a table that set a layer against the machine."""
     products = [figures["gigaflop"], f"{100 * figures['share_of_matrix_rate']:.0f} %"]

@@ -15,7 +15,6 @@ See machine.py for `--give-back`.
 
 import argparse
 import copy
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import torch
 from linear import SIREN, ZOO
-from machine import added, in_turns, parser, peaks, prepare, told
+from machine import added, in_turns, main, peaks
 from torch import Tensor, nn
 
 from weightspace.models import GMN, MAGEPNFN, Invariant, MonomialNFN, ScaleGMN
@@ -102,13 +101,4 @@ def row(figures: dict) -> list[object]:
 
 
 if __name__ == "__main__":
-    options = parser(__doc__, turns=3)
-    options.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES), metavar="CASE")
-    options.add_argument("--peak", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
-    arguments = options.parse_args()
-    record = prepare(arguments, keep=not arguments.peak)
-    if arguments.peak:
-        print_peak(*arguments.peak)
-    else:
-        figures = told(((name, compare(name, arguments)) for name in arguments.only), row)
-        print(json.dumps({**record, "cases": figures}, indent=1))
+    main(__doc__, list(CASES), compare, print_peak, row, turns=3)

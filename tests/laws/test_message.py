@@ -153,8 +153,7 @@ def test_wires_that_are_not_straight_are_told(monkeypatch: pytest.MonkeyPatch) -
     assert invariance_error(made("lstm"), SPECS["lstm"]) > 1e-3
 
 
-@pytest.mark.parametrize("messages", ["gated", "linear"])
-def test_first_weights_need_as_many_rounds_as_layers(messages: str) -> None:
+def test_first_weights_need_as_many_rounds_as_layers() -> None:
     """Forward, where the outputs alone are read; what is not read is not computed."""
     graph = Graph(SPECS["relu"])
     steps = graph.steps(3, graph.outputs, [], back=False)
