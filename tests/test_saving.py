@@ -99,7 +99,7 @@ def test_a_model_computes_the_same_to_the_bit(tmp_path: Path, model: str, name: 
     assert type(again) is type(network)
     assert equal(network, again, networks(spec))
     assert arguments(again) == arguments(network)
-    assert again.norm.spec.to_json() == spec.to_json()
+    assert arguments(again)["spec"].to_json() == spec.to_json()
     assert [(n, p.requires_grad) for n, p in again.named_parameters()] == [
         (n, True) for n, _ in again.named_parameters()
     ]

@@ -62,8 +62,8 @@ def graph_and_state(name: str, channels: int = 3) -> tuple[Graph, State]:
     graph = Graph(SPECS[name])
     (step,) = graph.steps(1, [*graph.vertices], [], back=True)
     x = random_features(SPECS[name], 2, generator=torch.Generator().manual_seed(0))
-    start = GraphStart(graph, channels, step, linear=False).double()
-    return graph, start(x)
+    start = GraphStart([graph], [step], channels, linear=False).double()
+    return graph, start(graph, step, x)
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -72,10 +72,10 @@ def graph_and_state(name: str, channels: int = 3) -> tuple[Graph, State]:
 def test_messages_one_by_one(name: str, receiver: bool, back: bool) -> None:
     """Gathered for every edge, computed, and scattered to where they go."""
     graph, state = graph_and_state(name)
-    layer = GatedMessages(graph, graph.wires, back=back, channels=3, receiver=receiver, form="symmetrised").double()
-    heard = layer(state)
+    layer = GatedMessages(graph.wires, back=back, channels=3, receiver=receiver, form="symmetrised").double()
+    heard = layer(state, graph.wires)
     for wire in graph.wires:
-        source, target = (wire.target, wire.source) if back else (wire.source, wire.target)
+        source, target = (end.name for end in wire.ends(back=back))
         edges = (state.back if back else state.edges)[wire.param]
         total = torch.zeros_like(state.vertices[target])
         place = graph.vertices[target]
@@ -108,18 +108,18 @@ def test_linear_messages_are_sums_of_products(name: str, back: bool) -> None:
     for wire in (wire for wire in graph.wires if wire.param in (state.weights_back if back else state.weights)):
         if not wire.straight:
             continue
-        layer = LinearMessages(graph, [wire], back=back, channels=3).double()
-        source, target = (wire.target, wire.source) if back else (wire.source, wire.target)
-        dims, to = (wire.target_dims, wire.source_dims) if back else (wire.source_dims, wire.target_dims)
+        layer = LinearMessages([wire], back=back, channels=3).double()
+        source, target = (end.name for end in wire.ends(back=back))
+        dims, to = wire.dims(back=back)
         weights = (state.weights_back if back else state.weights)[wire.param]
-        edges = weights @ layer.edge[0]
+        edges = weights @ layer.edge.matrix(wire)
         sent = layer.vertex(state.vertices[source])
         shape = [sent.shape[1 + dims.index(dim)] if dim in dims else 1 for dim in range(1, edges.ndim - 1)]
         products = edges * sent.reshape(len(sent), *shape, 3)
         others = [dim for dim in range(1, edges.ndim - 1) if dim not in to]
         total = products.sum(others) if others else products
         count = edges[0, ..., 0].numel() // total[0, ..., 0].numel()
-        torch.testing.assert_close(layer(state)[target], total / count**0.5, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(layer(state, [wire])[target], total / count**0.5, rtol=1e-10, atol=1e-12)
 
 
 def made(name: str, **options: object) -> ScaleGMN:
@@ -143,7 +143,7 @@ def test_weights_as_backward_edges_are_caught(monkeypatch: pytest.MonkeyPatch) -
     """What the published code does: not equivariant under scales."""
     model = made("relu", bidirectional=True)
     assert invariance_error(model, SPECS["relu"], log_scale=1) < 1e-10
-    monkeypatch.setattr(GraphStart, "_ratios", lambda self, x: {name: torch.ones(1) for name in self.turned})
+    monkeypatch.setattr(GraphStart, "_ratios", lambda self, graph, turned, x: {w.param: torch.ones(1) for w in turned})
     assert invariance_error(model, SPECS["relu"], log_scale=1) > 1e-3
 
 

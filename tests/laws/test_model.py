@@ -126,7 +126,7 @@ def test_gauges_make_a_permutation_model_respect_scales(name: str) -> None:
         torch.manual_seed(0)
         model = GaugeGMN(spec, readout, channels=6, rounds=2).double().eval()
         assert law(model, spec, log_scale=4) < 1e-7
-        assert law(lambda v, m=model: GMN.forward(m, v), spec, log_scale=1) > 1e-3
+        assert law(lambda v, m=model: GMN._answer(m, v, None), spec, log_scale=1) > 1e-3
 
 
 SENSITIVE = [
@@ -154,7 +154,7 @@ def test_inputs_and_outputs_are_told_apart(model: str) -> None:
     x = networks(spec)
     other = WeightFeatures(spec, {**dict(x.items()), "0.weight": x["0.weight"].flip(2)})
     network = made(model, spec)
-    assert not torch.allclose(network(x), network(other), rtol=1e-3)
+    assert not torch.allclose(network(x), network(other), rtol=1e-5)
     assert torch.allclose(*(made("StatNN", spec)(v) for v in (x, other)))
 
 

@@ -1,50 +1,22 @@
 """From networks to graphs with features, and from those to answers and to changes of networks."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from weightspace.errors import SpecError
 from weightspace.gauge import gauge_norms
 from weightspace.layers.gated import Invariants
-from weightspace.layers.graph import Graph, Step
-from weightspace.layers.invariant import acting_factors
-from weightspace.layers.message import State, kind, laid
-from weightspace.spec import Factor, NetworkSpec
+from weightspace.layers.graph import Edges, Graph, Step, Vertices
+from weightspace.layers.message import State, laid
+from weightspace.layers.sharing import DepthCode, Maps
+from weightspace.spec import Factor
 from weightspace.weights import WeightFeatures
 
-__all__ = ["EdgeStart", "GraphChange", "GraphPool", "GraphStart"]
-
-
-def free_of_scalars(spec: NetworkSpec, param: str) -> bool:
-    """Whether no scalar acts on a parameter."""
-    return not acting_factors(spec, spec.param(param))
-
-
-class EdgeStart(nn.ModuleDict):
-    """Features of edges from the weights: each parameter by a linear map of its own.
-
-    Args:
-        graph: the graph.
-        params: the parameters.
-        channels: feature channels.
-    """
-
-    def __init__(self, graph: Graph, params: Sequence[str], channels: int) -> None:
-        free = {name: free_of_scalars(graph.spec, name) for name in params}
-        super().__init__({str(i): _read(graph, name, channels, bias=free[name]) for i, name in enumerate(params)})
-        self.params = list(params)
-
-    def forward(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Folded weights by parameter to edges by parameter."""
-        return {name: self[str(row)](weights[name]) for row, name in enumerate(self.params)}
-
-
-def _read(graph: Graph, param: str, channels: int, *, bias: bool) -> nn.Linear:
-    layer = nn.Linear(graph.width(param), channels, bias=bias)
-    nn.init.normal_(layer.weight, std=graph.width(param) ** -0.5)
-    return layer
+__all__ = ["GraphChange", "GraphPool", "GraphStart"]
 
 
 class GraphStart(nn.Module):
@@ -55,120 +27,198 @@ class GraphStart(nn.Module):
     gauge norms at its ends, so that it follows the scalars of the way back.
 
     Args:
-        graph: the graph.
+        graphs: the graphs.
+        steps: what the first round of messages does on each.
         channels: feature channels.
-        step: what the first round of messages does.
         linear: whether straight wires carry linear messages, which read the weights as they are.
+        signals: how many numbers stand at each unit of a place, besides the weights.
 
     Shapes:
-        Features with one channel to a `State`.
+        Features with one channel, and signals `(batch, *outer, units, numbers)` by place, to a `State`.
 
     References:
         Kalogeropoulos et al., "Scale Equivariant Graph Metanetworks", NeurIPS 2024, section 5: initialisation and
         positional encodings. The backward edges are ours.
     """
 
-    def __init__(self, graph: Graph, channels: int, step: Step, *, linear: bool) -> None:
+    def __init__(
+        self,
+        graphs: Sequence[Graph],
+        steps: Sequence[Step],
+        channels: int,
+        *,
+        linear: bool,
+        signals: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__()
-        self.graph = graph
-        wires = {str(wire.param): wire for wire in reversed(graph.wires) if wire.param is not None}
-        self.turned = {name: wire for name, wire in wires.items() if name in step.read_back}
-        gated = [n for n, wire in wires.items() if n in step.read_edges and not (linear and wire.straight)]
-        self.edge = EdgeStart(graph, gated, channels)
-        self.back = EdgeStart(graph, [] if linear else list(self.turned), channels)
-        self.bias = nn.ModuleList(_read(graph, str(bias.param), channels, bias=False) for bias in graph.biases)
-        gates = {str(i): b for i, b in enumerate(graph.biases) if not b.straight}
+        self.linear, self.channels = linear, channels
+        pairs = list(zip(graphs, steps, strict=True))
+        self.edge = Maps((wire for pair in pairs for wire in self._read(*pair)), channels, shift=True)
+        self.back = Maps((wire for pair in pairs for wire in self._turned(*pair) if not linear), channels)
+        biases = [bias for graph in graphs for bias in graph.biases]
+        self.bias = Maps(biases, channels)
         self.gate = nn.ModuleDict(
-            {
-                i: Invariants([channels], channels, acting_factors(graph.spec, graph.spec.param(str(b.param))))
-                for i, b in gates.items()
-            }
+            {bias.label: Invariants([channels], channels, bias.factors) for bias in biases if not bias.straight}
         )
-        still = [v for v in graph.vertices.values() if not v.factors and v.name in step.read]
-        self.place = nn.ParameterList(
-            torch.randn(1, *(v.shape if v.fixed else [1] * len(v.shape)), channels) for v in still
-        )
-        self.still = {v.name: row for row, v in enumerate(still)}
-        self.channels = channels
-
-    def forward(self, x: WeightFeatures) -> State:
-        """Begin."""
-        graph = self.graph
-        vertices = {name: self._begin(name, x) for name in graph.vertices}
-        gates: list[tuple[str, Tensor]] = []
-        for row, (bias, read) in enumerate(zip(graph.biases, self.bias, strict=True)):
-            values = read(graph.fold(str(bias.param), x[str(bias.param)]))
-            if bias.straight:
-                vertices[bias.target] = vertices[bias.target] + values
-            else:
-                gates.append((bias.target, 2 * self.gate[str(row)](values).sigmoid()))
-        for name, gate in gates:
-            vertices[name] = vertices[name] * gate
-        weights = {
-            str(wire.param): graph.fold(str(wire.param), x[str(wire.param)]) for wire in graph.wires if wire.param
+        still = {
+            v.label: v
+            for graph, step in pairs
+            for v in graph.vertices.values()
+            if not v.factors and v.name in step.read
         }
-        ratios = self._ratios(x)
+        self.place = nn.ParameterDict(
+            {label: torch.randn(*(v.shape if v.fixed else ()), channels) for label, v in still.items()}
+        )
+        deep = any(v.depth is not None and not v.fixed for v in still.values())
+        self.depth = DepthCode(channels) if deep else None
+        self.signal = nn.ModuleDict(
+            {_key(place): nn.Linear(numbers, channels, bias=False) for place, numbers in (signals or {}).items()}
+        )
+
+    def _read(self, graph: Graph, step: Step) -> list[Edges]:
+        """A wire for every parameter whose edges are asked for."""
+        wires = {wire.param: wire for wire in reversed(graph.wires) if wire.param in step.read_edges}
+        return [wire for wire in wires.values() if not (self.linear and wire.straight)]
+
+    def _turned(self, graph: Graph, step: Step) -> list[Edges]:
+        """The same for backward edges."""
+        wires = {wire.param: wire for wire in reversed(graph.wires) if wire.param in step.read_back}
+        return list(wires.values())
+
+    def forward(
+        self, graph: Graph, step: Step, x: WeightFeatures, signals: Mapping[str, Tensor] | None = None
+    ) -> State:
+        """Begin."""
+        vertices = {name: self._begin(v, x) for name, v in graph.vertices.items()}
+        for name, numbers in (signals or {}).items():
+            vertices[name] = vertices[name] + self.signal[_key(name)](numbers)
+        self._add_biases(graph, x, vertices)
+        weights = {str(w.param): graph.fold(str(w.param), x[str(w.param)]) for w in graph.wires if w.param}
+        ratios = self._ratios(graph, self._turned(graph, step), x)
         # Twice in turn: the square of a ratio can be too large for float32 where the product is not.
         weights_back = {name: weights[name] * ratio * ratio for name, ratio in ratios.items()}
-        back = {name: edge * ratios[name] * ratios[name] for name, edge in self.back(weights).items()}
-        return State(vertices, self.edge(weights), back, weights, weights_back)
+        edges = {str(wire.param): self.edge(wire, weights[str(wire.param)]) for wire in self._read(graph, step)}
+        back = (
+            {}
+            if self.linear
+            else {str(wire.param): self.back(wire, weights_back[str(wire.param)]) for wire in self._turned(graph, step)}
+        )
+        return State(vertices, edges, back, weights, weights_back)
 
-    def _begin(self, name: str, x: WeightFeatures) -> Tensor:
-        shape = (len(x), *self.graph.vertices[name].shape, self.channels)
-        if name in self.still:
-            return self.place[self.still[name]].expand(shape)
-        return x.tensors[0].new_zeros(shape)
+    def _begin(self, vertices: Vertices, x: WeightFeatures) -> Tensor:
+        shape = (len(x), *vertices.shape, self.channels)
+        if vertices.factors or vertices.label not in self.place:
+            return x.tensors[0].new_zeros(shape)
+        place = self.place[vertices.label]
+        if self.depth is not None and not vertices.fixed:
+            place = place * self.depth(vertices.depth)
+        return place.expand(shape)
 
-    def _ratios(self, x: WeightFeatures) -> Mapping[str, Tensor]:
+    def _add_biases(self, graph: Graph, x: WeightFeatures, vertices: dict[str, Tensor]) -> None:
+        gates: list[tuple[str, Tensor]] = []
+        for bias in graph.biases:
+            name, values = bias.target.name, self.bias(bias, graph.fold(str(bias.param), x[str(bias.param)]))
+            if bias.straight:
+                vertices[name] = vertices[name] + values
+            else:
+                gates.append((name, 2 * self.gate[bias.label](values).sigmoid()))
+        for name, gate in gates:
+            vertices[name] = vertices[name] * gate
+
+    def _ratios(self, graph: Graph, turned: Sequence[Edges], x: WeightFeatures) -> Mapping[str, Tensor]:
         """By parameter, the source's gauge norms over the target's; one where no scale acts."""
-        scaled = {name for name, v in self.graph.vertices.items() if Factor.POSITIVE in v.factors}
-        ends = {str(end) for wire in self.turned.values() for end in (wire.source, wire.target)}
-        norms = gauge_norms(x) if scaled & ends else {}
+        ends = {end.name: end for wire in turned for end in wire.ends(back=False)}
+        scaled = {name for name, v in ends.items() if Factor.POSITIVE in v.factors}
+        norms = gauge_norms(x) if scaled else {}
         out = {}
-        for name, wire in self.turned.items():
+        for wire in turned:
+            source, target = wire.ends(back=False)
             ratio = x.tensors[0].new_ones(1)
-            ndim = len(self.graph.kept[name]) + 2
-            if wire.source in scaled:
-                ratio = laid(norms[str(wire.source)].unsqueeze(-1), wire.source_dims, ndim)
-            if wire.target in scaled:
-                below = laid(norms[wire.target].unsqueeze(-1), wire.target_dims, ndim)
+            if source.name in scaled:
+                ratio = laid(norms[source.name].unsqueeze(-1), wire.source_dims, wire.ndim)
+            if target.name in scaled:
+                below = laid(norms[target.name].unsqueeze(-1), wire.target_dims, wire.ndim)
                 dead = below == 0
                 ratio = torch.where(dead, torch.zeros_like(below), ratio / torch.where(dead, 1, below))
-            out[name] = ratio
+            out[str(wire.param)] = ratio
         return out
+
+
+def _key(place: str) -> str:
+    """A place's name as the name of a module, which has no dots."""
+    return place.replace(".", "/")
 
 
 class GraphPool(nn.Module):
     """One vector per network: the vertices of inputs and outputs side by side, means of the invariants of all others.
 
+    Where coefficients are shared, outputs alone stand side by side, all inputs have one mean and all others another.
+
     Args:
-        graph: the graph.
+        graphs: the graphs.
+        places: names of the places that are read, for each graph.
         channels: feature channels.
-        places: which places are read.
         form: how signs are removed, see `layers.gated.Invariants`.
 
     Shapes:
         A `State` to `(batch, width)`.
+
+    Raises:
+        SpecError: graphs that share coefficients and have different numbers of outputs.
     """
 
-    def __init__(self, graph: Graph, channels: int, places: Sequence[str], form: str) -> None:
+    def __init__(self, graphs: Sequence[Graph], places: Sequence[Sequence[str]], channels: int, form: str) -> None:
         super().__init__()
-        self.graph, self.places = graph, list(places)
-        self.ends = {*graph.inputs, *graph.outputs}
-        hidden = [graph.vertices[name] for name in places if name not in self.ends]
-        factors = {kind(v): v.factors for v in hidden}
+        pairs = list(zip(graphs, places, strict=True))
+        read = [graph.vertices[name] for graph, names in pairs for name in names if name not in _ends(graph)]
+        factors = {v.kind: v.factors for v in read}
         self.read = nn.ModuleDict({name: Invariants([channels], channels, f, form) for name, f in factors.items()})
-        units = (torch.Size(graph.vertices[n].shape).numel() if n in self.ends else 1 for n in self.places)
-        self.width = channels * sum(units)
+        units = [
+            sum(prod(graph.vertices[group[0]].shape) if aside else 1 for group, aside in _groups(graph, names))
+            for graph, names in pairs
+        ]
+        if len(set(units)) > 1:
+            counts = sorted({sum(prod(graph.vertices[name].shape) for name in graph.outputs) for graph in graphs})
+            raise SpecError(
+                f"the networks have {' and '.join(map(str, counts))} outputs, which are read side by side; expected as "
+                "many in all. Remedy: a model for each number of outputs."
+            )
+        self.channels, self.width = channels, channels * units[0]
 
-    def forward(self, state: State) -> Float[Tensor, "batch width"]:
+    def forward(self, graph: Graph, places: Sequence[str], state: State) -> Float[Tensor, "batch width"]:
         """Read."""
-        return torch.cat([self._of(name, state.vertices[name]) for name in self.places], 1)
+        parts = []
+        for group, aside in _groups(graph, places):
+            if aside:
+                parts.append(state.vertices[group[0]].flatten(1))
+            else:
+                means = [self._mean(graph.vertices[name], state) for name in group]
+                parts.append(torch.stack(means).mean(0) if means else _nothing(state, self.channels))
+        return torch.cat(parts, 1)
 
-    def _of(self, name: str, x: Tensor) -> Tensor:
-        if name in self.ends:
-            return x.flatten(1)
-        return self.read[kind(self.graph.vertices[name])](x).flatten(1, -2).mean(1)
+    def _mean(self, vertices: Vertices, state: State) -> Tensor:
+        x = state.vertices[vertices.name]
+        if not vertices.fixed:
+            x = self.read[vertices.kind](x)
+        return x.flatten(1, -2).mean(1)
+
+
+def _ends(graph: Graph) -> set[str]:
+    return {*graph.inputs, *graph.outputs}
+
+
+def _groups(graph: Graph, places: Sequence[str]) -> list[tuple[list[str], bool]]:
+    """Which places have one mean together, or stand as they are, side by side."""
+    if not graph.shared:
+        return [([name], name in _ends(graph)) for name in places]
+    outputs = [([name], True) for name in places if name in graph.outputs]
+    inputs = [name for name in places if name in graph.inputs]
+    return [*outputs, (inputs, False), ([name for name in places if name not in _ends(graph)], False)]
+
+
+def _nothing(state: State, channels: int) -> Tensor:
+    like = next(iter(state.vertices.values()))
+    return like.new_zeros(len(like), channels)
 
 
 class GraphChange(nn.Module):
@@ -177,32 +227,45 @@ class GraphChange(nn.Module):
     Parameters in no wire get none, nor do those whose scalars are not those of their vertex.
 
     Args:
-        graph: the graph.
+        graphs: the graphs.
         channels: feature channels.
 
     Shapes:
         A `State` to features with one channel.
     """
 
-    def __init__(self, graph: Graph, channels: int) -> None:
+    def __init__(self, graphs: Sequence[Graph], channels: int) -> None:
         super().__init__()
-        self.graph = graph
-        self.params = list(dict.fromkeys(str(wire.param) for wire in graph.wires if wire.param is not None))
-        self.biases = {str(bias.param): bias for bias in graph.biases if bias.straight}
-        self.places = list(dict.fromkeys(bias.target for bias in self.biases.values()))
-        named = [*self.params, *self.biases]
-        self.write = nn.ModuleList(
-            nn.Linear(channels, graph.width(name), bias=free_of_scalars(graph.spec, name)) for name in named
+        written = {wire.label: wire for graph in graphs for wire in self.written(graph).values()}
+        self.write = nn.ModuleDict(
+            {label: nn.Linear(channels, wire.width, bias=not wire.factors) for label, wire in written.items()}
         )
+        deep = any(wire.target.depth is not None for wire in written.values())
+        self.depth = DepthCode(channels) if deep else None
 
-    def forward(self, state: State) -> WeightFeatures:
+    def written(self, graph: Graph) -> dict[str, Edges]:
+        """By parameter, the wire or the bias that is read."""
+        wires = {str(wire.param): wire for wire in reversed(graph.wires) if wire.param is not None}
+        biases = {str(bias.param): bias for bias in graph.biases if bias.straight}
+        return {**biases, **wires}
+
+    def places(self, graph: Graph) -> list[str]:
+        """Places whose vertices are read."""
+        return list(dict.fromkeys(wire.target.name for wire in self.written(graph).values() if wire.source is None))
+
+    def params(self, graph: Graph) -> list[str]:
+        """Parameters whose edges are read."""
+        return [name for name, wire in self.written(graph).items() if wire.source is not None]
+
+    def forward(self, graph: Graph, state: State) -> WeightFeatures:
         """The change."""
-        out, spec = {}, self.graph.spec
-        for name, write in zip([*self.params, *self.biases], self.write, strict=True):
-            features = state.edges[name] if name in self.params else state.vertices[self.biases[name].target]
-            out[name] = self.graph.unfold(name, write(features))
         like = next(iter(state.vertices.values()))
-        for param in spec.params:
-            if param.name not in out:
-                out[param.name] = like.new_zeros(len(like), *spec.shape(param.name), 1)
-        return WeightFeatures(spec, out)
+        written = self.written(graph)
+        rest = (param.name for param in graph.spec.params if param.name not in written)
+        out = {name: like.new_zeros(len(like), *graph.spec.shape(name), 1) for name in rest}
+        for name, wire in written.items():
+            features = state.vertices[wire.target.name] if wire.source is None else state.edges[name]
+            if self.depth is not None:
+                features = features * self.depth(wire.target.depth)
+            out[name] = graph.unfold(name, self.write[wire.label](features))
+        return WeightFeatures(graph.spec, out)

@@ -1,6 +1,6 @@
 """Rounds of messages on a network's own graph, which follow the scalars of its units."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod, sqrt
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from weightspace.layers.gated import Gated, Invariants
-from weightspace.layers.graph import Edges, Graph, Step, Vertices
-from weightspace.layers.invariant import acting_factors
+from weightspace.layers.graph import Edges, Step, Vertices
+from weightspace.layers.sharing import Maps
 
 __all__ = ["EdgeUpdate", "GatedMessages", "LinearMessages", "MessageRound", "RoundaboutMessages", "State", "laid"]
 
@@ -48,50 +48,36 @@ def laid(values: Tensor, dims: Sequence[int], ndim: int) -> Tensor:
     return values.reshape(shape)
 
 
-def kind(vertices: Vertices) -> str:
-    """Which vertices share the coefficients of a round: the ends, and hidden units by what acts on them."""
-    return "ends" if vertices.fixed else "_".join(["hidden", *sorted(vertices.factors)])
-
-
 class Messages(nn.Module):
     """What the edges of one direction bring to their receivers, added up; what is brought is for others to say.
 
     Args:
-        graph: the graph.
-        wires: the wires along which messages run.
+        wires: all wires along which messages may run.
         back: whether they run from target to source.
     """
 
-    def __init__(self, graph: Graph, wires: Sequence[Edges], *, back: bool) -> None:
+    def __init__(self, wires: Sequence[Edges], *, back: bool) -> None:
         super().__init__()
-        self.graph, self.wires, self.back = graph, list(wires), back
+        self.back = back
+        self.senders, self.receivers = (
+            {end.kind: end for end in ends} for ends in zip(*map(self.ends, wires), strict=True)
+        )
 
     def ends(self, wire: Edges) -> tuple[Vertices, Vertices]:
         """Where messages come from and where they go to."""
-        ends = self.graph.vertices[str(wire.source)], self.graph.vertices[wire.target]
-        return ends[::-1] if self.back else ends
+        return wire.ends(back=self.back)
 
-    def layout(self, wire: Edges) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        """Dimensions of senders and receivers in a tensor of edges, and the number of its dimensions."""
-        dims = (wire.target_dims, wire.source_dims) if self.back else (wire.source_dims, wire.target_dims)
-        legs = len(wire.target_dims) if wire.param is None else len(self.graph.kept[wire.param])
-        return *dims, legs + 2
-
-    def receivers(self) -> dict[str, Vertices]:
-        """Where messages go to, by kind: the ends have none that scalars act on."""
-        return {kind(self.ends(wire)[1]): self.ends(wire)[1] for wire in self.wires}
-
-    def forward(self, state: State) -> dict[str, Tensor]:
-        """By place, the sum of all messages to it, over the root of their number."""
-        names = dict.fromkeys(self.ends(wire)[0].name for wire in self.wires)
-        sent = {name: self.sent(name, state) for name in names}
+    def forward(self, state: State, wires: Sequence[Edges]) -> dict[str, Tensor]:
+        """By place, the sum of all messages to it along these wires, over the root of their number."""
+        senders = {source.name: source for source, _ in map(self.ends, wires)}
+        sent = {name: self.sent(vertices, state) for name, vertices in senders.items()}
         sums: dict[str, list[Tensor]] = {}
-        for wire in self.wires:
+        for wire in wires:
             source, target = self.ends(wire)
             sums.setdefault(target.name, []).append(self.message(wire, sent[source.name], state))
         return {name: sum(parts[1:], parts[0]) / sqrt(len(parts)) for name, parts in sums.items()}
 
-    def sent(self, name: str, state: State) -> Tensor:
+    def sent(self, vertices: Vertices, state: State) -> Tensor:
         """What the vertices of a place say, the same to all."""
         raise NotImplementedError
 
@@ -106,8 +92,7 @@ class GatedMessages(Messages):
     An edge times what it comes from follows the scalars of what it leads to.
 
     Args:
-        graph: the graph.
-        wires: the wires along which messages run, all straight.
+        wires: all wires along which messages may run, all straight.
         back: whether they run from target to source.
         channels: feature channels.
         receiver: whether messages see the receiver.
@@ -117,34 +102,32 @@ class GatedMessages(Messages):
     lean = False
     """Whether messages are computed in blocks, and again for gradients, instead of being kept."""
 
-    def __init__(
-        self, graph: Graph, wires: Sequence[Edges], *, back: bool, channels: int, receiver: bool, form: str
-    ) -> None:
-        super().__init__(graph, wires, back=back)
+    def __init__(self, wires: Sequence[Edges], *, back: bool, channels: int, receiver: bool, form: str) -> None:
+        super().__init__(wires, back=back)
         self.receiver = receiver
         self.vertex = nn.Linear(channels, channels, bias=False)
         self.edge = nn.Linear(channels, channels, bias=False) if any(wire.param for wire in wires) else None
         widths = [channels] * (1 + receiver)
         self.gates = nn.ModuleDict(
-            {name: Gated(widths, channels, v.factors, form) for name, v in self.receivers().items()}
+            {name: Gated(widths, channels, v.factors, form) for name, v in self.receivers.items()}
         )
 
-    def sent(self, name: str, state: State) -> Tensor:
+    def sent(self, vertices: Vertices, state: State) -> Tensor:
         """The vertices' channels, mixed."""
-        return self.vertex(state.vertices[name])
+        return self.vertex(state.vertices[vertices.name])
 
     def message(self, wire: Edges, sent: Tensor, state: State) -> Tensor:
         """Edge by edge, then added up."""
         target = self.ends(wire)[1]
-        dims, to, ndim = self.layout(wire)
-        parts = [laid(sent, dims, ndim)]
+        dims, to = wire.dims(back=self.back)
+        parts = [laid(sent, dims, wire.ndim)]
         if wire.param is not None:
             parts.append((state.back if self.back else state.edges)[wire.param])
         if self.receiver:
-            parts.append(laid(state.vertices[target.name], to, ndim))
+            parts.append(laid(state.vertices[target.name], to, wire.ndim))
 
         def summed(*parts: Tensor) -> Tensor:
-            return gathered(self._edge_by_edge(kind(target), parts, wire.param is not None), to)
+            return gathered(self._edge_by_edge(target.kind, parts, wire.param is not None), to)
 
         return in_blocks(summed, to[0], *parts) if self.lean else summed(*parts)
 
@@ -157,41 +140,36 @@ class RoundaboutMessages(Messages):
     """Messages along wires that are not straight: the receiver gated by invariants of the edge and of the sender.
 
     Args:
-        graph: the graph.
-        wires: the wires along which messages run.
+        wires: all wires along which messages may run.
         channels: feature channels.
         form: how signs are removed, see `Invariants`.
     """
 
-    def __init__(self, graph: Graph, wires: Sequence[Edges], *, channels: int, form: str) -> None:
-        super().__init__(graph, wires, back=False)
-        self.linear = nn.ModuleDict({name: nn.Linear(channels, channels, bias=False) for name in self.receivers()})
-        self.gates = nn.ModuleDict(
-            {name: Invariants([2 * channels], channels, frozenset()) for name in self.receivers()}
-        )
-        params = dict.fromkeys(wire.param for wire in wires if wire.param is not None)
-        self.factors = {name: acting_factors(graph.spec, graph.spec.param(name)) for name in params}
-        vertices = {kind(self.ends(wire)[0]): self.ends(wire)[0].factors for wire in wires}
-        edges = {"_".join(["edge", *sorted(factors)]): factors for factors in self.factors.values()}
-        self.seen = nn.ModuleDict(
-            {name: Invariants([channels], channels, factors, form) for name, factors in {**vertices, **edges}.items()}
-        )
+    def __init__(self, wires: Sequence[Edges], *, channels: int, form: str) -> None:
+        super().__init__(wires, back=False)
+        self.linear = nn.ModuleDict({name: nn.Linear(channels, channels, bias=False) for name in self.receivers})
+        self.gates = nn.ModuleDict({name: Invariants([2 * channels], channels, frozenset()) for name in self.receivers})
+        edges = {_acting(wire): wire.factors for wire in wires if wire.param is not None}
+        seen = {**{name: v.factors for name, v in self.senders.items()}, **edges}
+        self.seen = nn.ModuleDict({name: Invariants([channels], channels, f, form) for name, f in seen.items()})
 
-    def sent(self, name: str, state: State) -> Tensor:
+    def sent(self, vertices: Vertices, state: State) -> Tensor:
         """The vertices' invariants."""
-        return self.seen[kind(self.graph.vertices[name])](state.vertices[name])
+        return self.seen[vertices.kind](state.vertices[vertices.name])
 
     def message(self, wire: Edges, sent: Tensor, state: State) -> Tensor:
         """The receiver, gated by all that come to it."""
         target = self.ends(wire)[1]
-        dims, to, ndim = self.layout(wire)
-        sent = laid(sent, dims, ndim)
-        edge = torch.zeros_like(sent)
-        if wire.param is not None:
-            edge = self.seen["_".join(["edge", *sorted(self.factors[wire.param])])](state.edges[wire.param])
-        gate = self.gates[kind(target)](torch.cat(torch.broadcast_tensors(sent, edge), -1))
+        dims, to = wire.dims(back=self.back)
+        sent = laid(sent, dims, wire.ndim)
+        edge = torch.zeros_like(sent) if wire.param is None else self.seen[_acting(wire)](state.edges[wire.param])
+        gate = self.gates[target.kind](torch.cat(torch.broadcast_tensors(sent, edge), -1))
         x = state.vertices[target.name]
-        return self.linear[kind(target)](x) * (gathered(gate, to) if to else laid(gate, (), x.ndim))
+        return self.linear[target.kind](x) * (gathered(gate, to) if to else laid(gate, (), x.ndim))
+
+
+def _acting(wire: Edges) -> str:
+    return "_".join(["edge", *sorted(wire.factors)])
 
 
 class LinearMessages(Messages):
@@ -201,29 +179,27 @@ class LinearMessages(Messages):
     as the edges times the channels is ever formed.
 
     Args:
-        graph: the graph.
-        wires: the wires along which messages run, all straight.
+        wires: all wires along which messages may run, all straight.
         back: whether they run from target to source.
         channels: feature channels.
     """
 
-    def __init__(self, graph: Graph, wires: Sequence[Edges], *, back: bool, channels: int) -> None:
-        super().__init__(graph, wires, back=back)
+    def __init__(self, wires: Sequence[Edges], *, back: bool, channels: int) -> None:
+        super().__init__(wires, back=back)
         self.vertex = nn.Linear(channels, channels, bias=False)
-        widths = [1 if wire.param is None else graph.width(wire.param) for wire in self.wires]
-        self.edge = nn.ParameterList(torch.randn(width, channels) / sqrt(width) for width in widths)
+        self.edge = Maps(wires, channels)
 
-    def sent(self, name: str, state: State) -> Tensor:
+    def sent(self, vertices: Vertices, state: State) -> Tensor:
         """The vertices' channels, mixed."""
-        return self.vertex(state.vertices[name])
+        return self.vertex(state.vertices[vertices.name])
 
     def message(self, wire: Edges, sent: Tensor, state: State) -> Tensor:
         """Weights times vertices, then the mixing."""
-        mix = self.edge[self.wires.index(wire)]
+        mix = self.edge.matrix(wire)
         if wire.param is None:
             return sent * mix[0]
-        dims, to, ndim = self.layout(wire)
-        letters = "bcdefgh"[: ndim - 2]
+        dims, to = wire.dims(back=self.back)
+        letters = "bcdefgh"[: wire.ndim - 2]
         sending, receiving = ("".join(letters[dim - 1] for dim in which) for which in (dims, to))
         edges = (state.weights_back if self.back else state.weights)[wire.param]
         sums = torch.einsum(f"a{letters}w,a{sending}z->a{receiving}wz", edges, sent)
@@ -257,8 +233,7 @@ class EdgeUpdate(nn.Module):
     Edges that no scalar acts on are answered by a network of all three.
 
     Args:
-        graph: the graph.
-        wires: one wire for each parameter to update.
+        wires: a wire for each parameter that may be updated.
         back: whether the edges lead from target to source.
         channels: feature channels.
         form: how signs are removed, see `Invariants`.
@@ -267,37 +242,29 @@ class EdgeUpdate(nn.Module):
     lean = False
     """Whether what is inside is computed in blocks, and again for gradients, instead of being kept."""
 
-    def __init__(self, graph: Graph, wires: Sequence[Edges], *, back: bool, channels: int, form: str) -> None:
+    def __init__(self, wires: Sequence[Edges], *, back: bool, channels: int, form: str) -> None:
         super().__init__()
-        self.graph, self.wires, self.back = graph, list(wires), back
-        self.factors = {str(w.param): acting_factors(graph.spec, graph.spec.param(str(w.param))) for w in self.wires}
-        kinds = {bool(factors) for factors in self.factors.values()}
+        self.back = back
+        kinds = {bool(wire.factors) for wire in wires}
         self.linear = nn.Linear(channels, channels, bias=False) if True in kinds else None
         self.free = nn.Linear(channels, channels, bias=False) if False in kinds else None
-        self.ends = nn.ModuleDict()
         self.answer = nn.ModuleDict()
-        for name in ("gate" if acts else "free" for acts in kinds):
+        for name in ("gate" if acts else "free" for acts in sorted(kinds)):
             self.answer[name] = nn.Sequential(nn.LayerNorm(channels), nn.SiLU(), nn.Linear(channels, channels))
-        ends = {v.name: v for wire in self.wires for v in self._ends(wire)}
-        for name, factors in {kind(v): v.factors for v in ends.values()}.items():
-            self.ends[name] = Invariants([channels], 2 * channels, factors, form)
+        ends = {end.kind: end.factors for wire in wires for end in wire.ends(back=back)}
+        self.ends = nn.ModuleDict({name: Invariants([channels], 2 * channels, f, form) for name, f in ends.items()})
 
-    def _ends(self, wire: Edges) -> tuple[Vertices, Vertices]:
-        ends = self.graph.vertices[str(wire.source)], self.graph.vertices[wire.target]
-        return ends[::-1] if self.back else ends
-
-    def forward(self, state: State) -> dict[str, Tensor]:
-        """The edges by parameter."""
-        names = dict.fromkeys(v.name for wire in self.wires for v in self._ends(wire))
-        seen = {n: self.ends[kind(self.graph.vertices[n])](state.vertices[n]).chunk(2, -1) for n in names}
+    def forward(self, state: State, wires: Sequence[Edges]) -> dict[str, Tensor]:
+        """The edges of these wires, by parameter."""
+        every = {end.name: end for wire in wires for end in wire.ends(back=self.back)}
+        seen = {name: self.ends[end.kind](state.vertices[name]).chunk(2, -1) for name, end in every.items()}
         edges = state.back if self.back else state.edges
-        return {str(wire.param): self._updated(wire, edges[str(wire.param)], seen) for wire in self.wires}
+        return {str(wire.param): self._updated(wire, edges[str(wire.param)], seen) for wire in wires}
 
     def _updated(self, wire: Edges, edge: Tensor, seen: Mapping[str, tuple[Tensor, ...]]) -> Tensor:
-        source, target = self._ends(wire)
-        dims = (wire.target_dims, wire.source_dims) if self.back else (wire.source_dims, wire.target_dims)
-        ends = laid(seen[source.name][0], dims[0], edge.ndim), laid(seen[target.name][1], dims[1], edge.ndim)
-        function = self._gated if self.factors[str(wire.param)] else self._answered
+        both = zip(wire.ends(back=self.back), wire.dims(back=self.back), strict=True)
+        ends = [laid(seen[end.name][side], dims, edge.ndim) for side, (end, dims) in enumerate(both)]
+        function = self._gated if wire.factors else self._answered
         return in_blocks(function, 1, edge, *ends) if self.lean else function(edge, *ends)
 
     def _gated(self, edge: Tensor, one: Tensor, other: Tensor) -> Tensor:
@@ -313,68 +280,60 @@ class MessageRound(nn.Module):
     """One round: messages along all edges, then vertices, then edges, all from what was there before.
 
     Args:
-        graph: the graph.
+        steps: what has to be done, for each graph that has to be read.
         channels: feature channels.
-        step: what has to be done.
         messages: "gated", "sent" (gated without the receiver) or "linear" (see `LinearMessages`).
         form: how signs are removed, see `layers.gated.Invariants`.
         skip: whether vertices are added to what they were.
+        dropout: share of the vertices' channels that are dropped while training.
 
     References:
         Kalogeropoulos et al., "Scale Equivariant Graph Metanetworks", NeurIPS 2024, section 5 and appendix A.2.
     """
 
     def __init__(
-        self,
-        graph: Graph,
-        channels: int,
-        step: Step,
-        *,
-        messages: str,
-        form: str,
-        skip: bool,
+        self, steps: Sequence[Step], channels: int, *, messages: str, form: str, skip: bool, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.graph, self.updated, self.skip = graph, step.updated, skip
-        parts = [*self._messages(step, channels, messages, form)]
-        self.messages = nn.ModuleList(parts)
-        reached = [{part.ends(wire)[1].name for wire in part.wires} for part in parts]
-        self.reached = [[each for each, places in enumerate(reached) if name in places] for name in self.updated]
+        self.skip, self.drop = skip, nn.Dropout(dropout)
+        ways = dict.fromkeys(way for step in steps for way in step.ways)
+        self.messages = nn.ModuleDict()
+        for way in ways:
+            wires = [wire for step in steps for wire in step.ways.get(way, ())]
+            self.messages[way] = _messages(way, wires, channels, messages, form)
         self.vertex = nn.ModuleDict()
-        for name, heard in zip(self.updated, self.reached, strict=True):
-            key, factors = self._key(name, heard), graph.vertices[name].factors
-            if key not in self.vertex:
-                self.vertex[key] = Gated([channels] * (1 + len(heard)), channels, factors, form)
+        for vertices, heard in (pair for step in steps for pair in step.heard):
+            if self._key(vertices, heard) not in self.vertex:
+                widths = [channels] * (1 + len(heard))
+                self.vertex[self._key(vertices, heard)] = Gated(widths, channels, vertices.factors, form)
         self.edge, self.back = (
-            EdgeUpdate(graph, which, back=turned, channels=channels, form=form) if which else None
-            for which, turned in ((step.edges, False), (step.turned, True))
+            EdgeUpdate(wires, back=back, channels=channels, form=form) if wires else None
+            for wires, back in (
+                ([w for s in steps for w in s.edges], False),
+                ([w for s in steps for w in s.turned], True),
+            )
         )
 
-    def _messages(self, step: Step, channels: int, messages: str, form: str) -> Iterator[Messages]:
-        """Along straight wires in both directions, and along the others."""
-        for wires, back in ((step.wires, False), (step.back, True)):
-            straight = [wire for wire in wires if wire.straight]
-            if straight and messages == "linear":
-                yield LinearMessages(self.graph, straight, back=back, channels=channels)
-            elif straight:
-                receiver = messages == "gated"
-                yield GatedMessages(self.graph, straight, back=back, channels=channels, receiver=receiver, form=form)
-        others = [wire for wire in step.wires if not wire.straight]
-        if others:
-            yield RoundaboutMessages(self.graph, others, channels=channels, form=form)
-
-    def _key(self, name: str, reached: Sequence[int]) -> str:
+    def _key(self, vertices: Vertices, heard: Sequence[str]) -> str:
         """Vertices share an update with others of their kind that hear from the same directions."""
-        return "_".join([kind(self.graph.vertices[name]), *map(str, reached)])
+        return "_".join([vertices.kind, *heard])
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: State, step: Step) -> State:
         """One round."""
-        heard = [messages(state) for messages in self.messages]
+        sums = {way: self.messages[way](state, wires) for way, wires in step.ways.items()}
         vertices = dict(state.vertices)
-        for name, reached in zip(self.updated, self.reached, strict=True):
-            x = state.vertices[name]
-            new = self.vertex[self._key(name, reached)](x, *(heard[each][name] for each in reached))
-            vertices[name] = x + new if self.skip else new
-        edges = state.edges if self.edge is None else {**state.edges, **self.edge(state)}
-        back = state.back if self.back is None else {**state.back, **self.back(state)}
+        for place, heard in step.heard:
+            x = state.vertices[place.name]
+            new = self.drop(self.vertex[self._key(place, heard)](x, *(sums[way][place.name] for way in heard)))
+            vertices[place.name] = x + new if self.skip else new
+        edges = {**state.edges, **self.edge(state, step.edges)} if self.edge and step.edges else state.edges
+        back = {**state.back, **self.back(state, step.turned)} if self.back and step.turned else state.back
         return replace(state, vertices=vertices, edges=edges, back=back)
+
+
+def _messages(way: str, wires: Sequence[Edges], channels: int, messages: str, form: str) -> Messages:
+    if way == "around":
+        return RoundaboutMessages(wires, channels=channels, form=form)
+    if messages == "linear":
+        return LinearMessages(wires, back=way == "back", channels=channels)
+    return GatedMessages(wires, back=way == "back", channels=channels, receiver=messages == "gated", form=form)

@@ -13,10 +13,11 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import torch
@@ -46,7 +47,14 @@ MODELS: Mapping[str, type[nn.Module]] = {
 }
 """The models that can be saved and loaded, by name. A file can name no other class."""
 _READOUTS: Mapping[str, type] = {kind.__name__: kind for kind in (Edit, Invariant)}
-_ENTRIES = {"model": str, "readout": dict, "settings": dict, "training": list, "spec": dict, "weights": dict}
+_ENTRIES: Mapping[str, type | UnionType] = {
+    "model": str,
+    "readout": dict,
+    "settings": dict,
+    "training": list,
+    "spec": dict | list,
+    "weights": dict,
+}
 _AGAIN = "Remedy: save the model again, or restore the folder from a copy."
 
 
@@ -145,7 +153,7 @@ def _describe(model: nn.Module) -> dict[str, Any]:
             f"this {kind.__name__} does not know what it was built with: its constructor was never called, or an "
             "earlier version pickled it. Remedy: build it anew and load its state_dict."
         )
-    spec: NetworkSpec = settings.pop("spec")
+    spec: NetworkSpec | Sequence[NetworkSpec] = settings.pop("spec")
     readout: Readout = settings.pop("readout")
     if _READOUTS.get(type(readout).__name__) is not type(readout):
         raise UnknownNameError(f"cannot save the readout {readout!r}: expected one of {_names(_READOUTS)}.")
@@ -157,7 +165,9 @@ def _describe(model: nn.Module) -> dict[str, Any]:
         "readout": {"name": type(readout).__name__, **_plain(asdict(readout), "readout")},
         "settings": _plain(settings, kind.__name__),
         "training": [name for name, module in model.named_modules() if module.training],
-        "spec": json.loads(spec.to_json()),
+        "spec": json.loads(spec.to_json())
+        if isinstance(spec, NetworkSpec)
+        else [json.loads(each.to_json()) for each in spec],
     }
 
 
@@ -232,7 +242,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     for name, kind in _ENTRIES.items():
         if not isinstance(plain.get(name), kind):
             found = repr(plain[name])[:80] if name in plain else "missing"
-            raise FormatError(f"the entry {name!r} of {path} is {found}: expected a {kind.__name__}. {_AGAIN}")
+            raise FormatError(f"the entry {name!r} of {path} is {found}: expected a {_noun(kind)}. {_AGAIN}")
     return plain
 
 
@@ -280,12 +290,14 @@ def _built(description: Mapping[str, Any], source: str) -> nn.Module:
     if answer not in list(_READOUTS):  # what is no text may have no hash
         raise unknown(f"readout in {source}", answer, _READOUTS)
     try:
-        spec = NetworkSpec.from_json(json.dumps(description["spec"]))
+        plain = description["spec"]
+        one = isinstance(plain, dict)
+        specs = tuple(NetworkSpec.from_json(json.dumps(each)) for each in ([plain] if one else plain))
     except SpecError as error:
         raise FormatError(f"the entry 'spec' of {source} describes no networks: {error} {_AGAIN}") from error
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         asked = _called(_READOUTS[answer], readout, source)
-        return _called(MODELS[name], description["settings"], source, spec=spec, readout=asked)
+        return _called(MODELS[name], description["settings"], source, spec=specs[0] if one else specs, readout=asked)
 
 
 def _called(kind: type, settings: Mapping[str, Any], source: str, **given: object) -> Any:
@@ -321,6 +333,10 @@ def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source
 def _kind(tensor: Tensor) -> str:
     numbers = "numbers" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
     return f"{numbers} of shape {tuple(tensor.shape)}"
+
+
+def _noun(kind: type | UnionType) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _names(table: Mapping[str, Any]) -> str:

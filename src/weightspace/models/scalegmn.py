@@ -1,17 +1,18 @@
 """ScaleGMN: messages on the network's own graph that follow permutations, scalings and sign flips of its units."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from weightspace.errors import SpecError, WeightspaceError, unknown
+from weightspace.errors import WeightspaceError, unknown
 from weightspace.gauge.scale import balance
-from weightspace.layers import ParameterScale
-from weightspace.layers.graph import Graph
-from weightspace.layers.graph_ends import EdgeStart, GraphChange, GraphPool, GraphStart
+from weightspace.layers.graph import Edges, Graph, Step
+from weightspace.layers.graph_ends import GraphChange, GraphPool, GraphStart
 from weightspace.layers.message import EdgeUpdate, GatedMessages, MessageRound
+from weightspace.layers.sharing import Graphs, GraphScale, Maps
 from weightspace.models.construction import remember
 from weightspace.models.readout import Edit, Invariant, Readout, head
 from weightspace.spec import PERMUTATION, NetworkSpec
@@ -20,6 +21,31 @@ from weightspace.weights import WeightFeatures, act
 __all__ = ["GMN", "GaugeGMN", "ScaleGMN"]
 
 MESSAGES = ("gated", "sent", "linear")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model computes on one graph.
+
+    Args:
+        graph: the graph.
+        steps: what each round does.
+        places: places whose vertices are read in the end.
+        last: wires whose edges are updated once more for the answer, behind linear messages.
+    """
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    places: tuple[str, ...]
+    last: tuple[Edges, ...]
+
+
+def _refuse_unknown(signals: Mapping[str, int], graphs: Sequence[Graph]) -> None:
+    for place in signals:
+        for graph in graphs:
+            ends = [*graph.inputs, *graph.outputs]
+            if place not in ends:
+                raise unknown("input or output for signals", place, ends)
 
 
 class ScaleGMN(nn.Module):
@@ -33,7 +59,9 @@ class ScaleGMN(nn.Module):
     scalars of the way back as :math:`1 / w_{ij}` would, and is zero where the weight is.
 
     Args:
-        spec: space of the networks with its full symmetry.
+        spec: space of the networks with its full symmetry. Or several: coefficients are then shared by what parameters
+            and places are, instead of by which one they are, and the model reads networks of all these spaces, and of
+            others that are made of the same (kernels, activations, numbers of inputs and outputs).
         readout: `Invariant(outputs)` or `Edit()`.
         channels: feature channels of vertices and edges.
         rounds: rounds of messages. Forward, the first layer's weights reach the outputs in as many rounds as there
@@ -43,17 +71,22 @@ class ScaleGMN(nn.Module):
             "linear", which have no gate and run along the weights as they are: matrix products, far cheaper.
         form: how signs are removed: "symmetrised", "absolute" or "product", see `layers.gated.Invariants`.
         skip: whether a round adds to the vertices instead of replacing them.
+        dropout: share of the vertices' new channels that are dropped while training.
+        signals: how many numbers stand at each unit of an input or output place, besides the weights.
 
     Shapes:
-        Features with one channel to `(batch, outputs)`, or to features with one channel.
+        Features with one channel to `(batch, outputs)`, or to features with one channel; a list of features, one for
+        each space, to `(sum of batches, outputs)`, or to a list. Signals by place: `(batch, *outer, units, numbers)`.
 
     Symmetry:
         Invariant (with `Edit`: equivariant) to the spec's whole group.
 
     Raises:
-        SpecError: a spec without places, as one written by hand.
+        SpecError: a spec without places, as one written by hand; several specs with different numbers of outputs;
+            when called, networks with parameters or places of a kind that no spec had.
+        ShapeError: when called, networks of another space than the one spec's.
         WeightspaceError: no channels or no rounds.
-        UnknownNameError: other messages, or another form.
+        UnknownNameError: other messages, another form, or signals where no inputs or outputs are.
 
     References:
         Kalogeropoulos et al., "Scale Equivariant Graph Metanetworks", NeurIPS 2024. Their code's backward edges are the
@@ -71,7 +104,7 @@ class ScaleGMN(nn.Module):
     @remember
     def __init__(
         self,
-        spec: NetworkSpec,
+        spec: NetworkSpec | Sequence[NetworkSpec],
         readout: Readout,
         *,
         channels: int = 32,
@@ -80,36 +113,51 @@ class ScaleGMN(nn.Module):
         messages: str = "gated",
         form: str = "symmetrised",
         skip: bool = True,
+        dropout: float = 0.0,
+        signals: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
-        if not spec.places:
-            raise SpecError("this spec has no places and wires, so its networks have no graph; read it with spec_of.")
         if channels < 1 or rounds < 1:
             raise WeightspaceError(f"channels is {channels} and rounds is {rounds}; expected at least one of each.")
         if messages not in MESSAGES:
             raise unknown("kind of messages", messages, MESSAGES)
-        self.readout = readout
-        self.norm = ParameterScale(spec)
-        self.space = self._space(spec)
-        self.graph = graph = Graph(self.space)
-        linear = messages == "linear"
+        self.readout, self.bidirectional, self.linear = readout, bidirectional, messages == "linear"
+        self.graphs = Graphs(spec, self._space)
+        graphs = list(self.graphs)
+        _refuse_unknown(signals or {}, graphs)
+        self.norm = GraphScale(self.graphs)
         if isinstance(readout, Edit):
-            self.change = GraphChange(graph, channels)
+            self.change = GraphChange(graphs, channels)
             self.step = nn.Parameter(torch.tensor(readout.initial))
-            (last,) = graph.steps(1, self.change.places, self.change.params, back=False)
-            self.lift = EdgeStart(graph, self.change.params, channels) if linear else None
-            self.last = EdgeUpdate(graph, last.edges, back=False, channels=channels, form=form) if linear else None
-            ends = [str(end) for wire in last.edges for end in (wire.source, wire.target)] if linear else []
-            places, params = [*self.change.places, *ends], [] if linear else self.change.params
-        else:
-            places, params = [name for name in graph.vertices if name not in graph.inputs or bidirectional], []
-            self.pool = GraphPool(graph, channels, places, form)
+        self.plans = {graph.spec: self._plan(graph, rounds) for graph in graphs}
+        plans = list(self.plans.values())
+        if isinstance(readout, Edit) and self.linear:
+            wires = [wire for plan in plans for wire in plan.last]
+            self.lift = Maps(wires, channels, shift=True)
+            self.last = EdgeUpdate(wires, back=False, channels=channels, form=form)
+        if isinstance(readout, Invariant):
+            self.pool = GraphPool(graphs, [plan.places for plan in plans], channels, form)
             self.head = head(self.pool.width, readout)
-        steps = graph.steps(rounds, places, params, back=bidirectional, updating=not linear)
-        self.start = GraphStart(graph, channels, steps[0], linear=linear)
-        self.rounds = nn.Sequential(
-            *(MessageRound(graph, channels, step, messages=messages, form=form, skip=skip) for step in steps)
+        self.start = GraphStart(graphs, [p.steps[0] for p in plans], channels, linear=self.linear, signals=signals)
+        self.rounds = nn.ModuleList(
+            MessageRound(steps, channels, messages=messages, form=form, skip=skip, dropout=dropout)
+            for steps in zip(*(plan.steps for plan in plans), strict=True)
         )
+
+    def _plan(self, graph: Graph, rounds: int) -> Plan:
+        """What has to be done so that what is read is there, and nothing else."""
+        if isinstance(self.readout, Invariant):
+            places = [name for name in graph.vertices if name not in graph.inputs or self.bidirectional]
+            steps = graph.steps(rounds, places, [], back=self.bidirectional, updating=not self.linear)
+            return Plan(graph, tuple(steps), tuple(places), ())
+        places, params = self.change.places(graph), self.change.params(graph)
+        last: tuple[Edges, ...] = ()
+        if self.linear:
+            (step,) = graph.steps(1, places, params, back=False)
+            places = list(dict.fromkeys([*places, *(end.name for wire in step.edges for end in wire.ends(back=False))]))
+            params, last = [], step.edges
+        steps = graph.steps(rounds, places, params, back=self.bidirectional, updating=not self.linear)
+        return Plan(graph, tuple(steps), tuple(places), last)
 
     def save_memory(self, lean: bool = True) -> "ScaleGMN":
         """Compute what belongs to edges in blocks, and again for gradients, instead of keeping it; returns the model.
@@ -135,16 +183,30 @@ class ScaleGMN(nn.Module):
             raise unknown(f"preset of {cls.__name__}", name, sizes)
         return cls(spec, readout, **sizes[name])
 
-    def forward(self, x: WeightFeatures) -> Tensor | WeightFeatures:
-        """Answer for a batch of networks."""
-        x.expect(self.norm.spec, channels=1)
-        state = self.rounds(self.start(WeightFeatures(self.space, self.norm(x).tensors)))
+    def forward(
+        self, x: WeightFeatures | Sequence[WeightFeatures], signals: Mapping[str, Tensor] | None = None
+    ) -> Tensor | WeightFeatures | list[WeightFeatures]:
+        """Answer for a batch of networks, or for a list of batches, one for each kind of network."""
+        if isinstance(x, WeightFeatures):
+            return self._answer(x, signals)
+        answers = [self._answer(part, signals) for part in x]
+        numbers = [answer for answer in answers if isinstance(answer, Tensor)]
+        return torch.cat(numbers) if numbers else [y for y in answers if isinstance(y, WeightFeatures)]
+
+    def _answer(self, x: WeightFeatures, signals: Mapping[str, Tensor] | None) -> Tensor | WeightFeatures:
+        graph = self.graphs.of(x)
+        if graph.spec not in self.plans:
+            self.plans[graph.spec] = self._plan(graph, len(self.rounds))
+        plan = self.plans[graph.spec]
+        state = self.start(graph, plan.steps[0], WeightFeatures(graph.spec, self.norm(x).tensors), signals)
+        for step, messages in zip(plan.steps, self.rounds, strict=True):
+            state = messages(state, step)
         if isinstance(self.readout, Invariant):
-            return self.head(self.pool(state))
-        if self.lift is not None and self.last is not None:
-            state = replace(state, edges=self.lift(state.weights))
-            state = replace(state, edges=self.last(state))
-        change = self.change(state).map(lambda t: self.step * t)
+            return self.head(self.pool(graph, plan.places, state))
+        if plan.last:
+            edges = {str(wire.param): self.lift(wire, state.weights[str(wire.param)]) for wire in plan.last}
+            state = replace(state, edges=self.last(replace(state, edges=edges), plan.last))
+        change = self.change(graph, state).map(lambda t: self.step * t)
         return x + self.norm.inverse(WeightFeatures(x.spec, change.tensors))
 
 
@@ -190,9 +252,7 @@ class GaugeGMN(GMN):
         True
     """
 
-    def forward(self, x: WeightFeatures) -> Tensor | WeightFeatures:
-        """Answer for a batch of networks."""
-        x.expect(self.norm.spec, channels=1)
+    def _answer(self, x: WeightFeatures, signals: Mapping[str, Tensor] | None) -> Tensor | WeightFeatures:
         g = balance(x.map(torch.Tensor.detach))
-        y = super().forward(act(g, x))
+        y = super()._answer(act(g, x), signals)
         return act(g.inverse(), y) if isinstance(y, WeightFeatures) else y
