@@ -68,7 +68,7 @@ class Invariants(nn.Module):
             raise unknown("form of invariants", form, SIGN_FORMS)
         self.positive = Factor.POSITIVE in factors
         self.form = form if Factor.SIGN in factors else "plain"
-        hidden = out
+        hidden = min(out, max(widths))
         columns = 2 * hidden if self.form == "product" else hidden
         self.read = nn.ModuleList(nn.Linear(width, columns, bias=False) for width in widths)
         self.shift = nn.Parameter(torch.zeros(hidden))

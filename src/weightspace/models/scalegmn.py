@@ -21,6 +21,33 @@ from weightspace.weights import WeightFeatures, act
 __all__ = ["GMN", "GaugeGMN", "ScaleGMN"]
 
 MESSAGES = ("gated", "sent", "linear")
+READS = ("all", "ends")
+
+PUBLISHED: dict[str, Any] = {"channels": 128, "rounds": 4, "messages": "sent", "skip": False, "reads": "ends"}
+BOTH: dict[str, Any] = {**PUBLISHED, "bidirectional": True}
+PRESETS: Mapping[str, dict[str, Any]] = {
+    "demo": {"channels": 8, "rounds": 2, "bidirectional": True, "messages": "linear", "form": "product"},
+    "mnist": {**PUBLISHED, "skip": True, "dropout": 0.2},
+    "mnist-both": {**BOTH, "dropout": 0.2},
+    "fashion": {**PUBLISHED, "rounds": 2, "skip": True, "dropout": 0.2, "reads": "all"},
+    "fashion-both": {**BOTH, "rounds": 2, "skip": True, "dropout": 0.2, "reads": "all"},
+    "cifar": {**PUBLISHED, "channels": 64, "form": "absolute", "dropout": 0.2},
+    "cifar-both": {**BOTH, "channels": 64, "form": "absolute", "dropout": 0.2},
+    "cifar-augmented": {**PUBLISHED, "skip": True, "dropout": 0.1, "reads": "all"},
+    "cifar-augmented-both": {**BOTH, "skip": True, "dropout": 0.2},
+    "cnn-cifar-relu": PUBLISHED,
+    "cnn-cifar-relu-both": BOTH,
+    "cnn-cifar-tanh": {**PUBLISHED, "reads": "all"},
+    "cnn-cifar-tanh-both": {**BOTH, "dropout": 0.2, "reads": "all"},
+    "cnn-cifar-mixed": {**PUBLISHED, "form": "absolute", "dropout": 0.2},
+    "cnn-cifar-mixed-both": {**BOTH, "rounds": 5, "skip": True, "dropout": 0.1},
+    "cnn-svhn-relu": {**PUBLISHED, "channels": 64, "skip": True, "reads": "all"},
+    "cnn-svhn-relu-both": {**BOTH, "channels": 64, "rounds": 3, "skip": True, "reads": "all"},
+    "cnn-svhn-tanh": {**PUBLISHED, "channels": 64},
+    "cnn-svhn-tanh-both": {**BOTH, "rounds": 3, "skip": True, "reads": "all"},
+    "mnist-edit": {**PUBLISHED, "rounds": 10, "skip": True, "form": "absolute", "dropout": 0.1},
+    "mnist-edit-both": {**BOTH, "rounds": 10, "skip": True, "form": "absolute", "dropout": 0.1},
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +99,8 @@ class ScaleGMN(nn.Module):
         form: how signs are removed: "symmetrised", "absolute" or "product", see `layers.gated.Invariants`.
         skip: whether a round adds to the vertices instead of replacing them.
         dropout: share of the vertices' new channels that are dropped while training.
+        reads: which units an invariant answer is read from: "all", or the "ends", which are outputs and, with
+            `bidirectional`, inputs.
         signals: how many numbers stand at each unit of an input or output place, besides the weights.
 
     Shapes:
@@ -114,6 +143,7 @@ class ScaleGMN(nn.Module):
         form: str = "symmetrised",
         skip: bool = True,
         dropout: float = 0.0,
+        reads: str = "all",
         signals: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
@@ -121,6 +151,9 @@ class ScaleGMN(nn.Module):
             raise WeightspaceError(f"channels is {channels} and rounds is {rounds}; expected at least one of each.")
         if messages not in MESSAGES:
             raise unknown("kind of messages", messages, MESSAGES)
+        if reads not in READS:
+            raise unknown("choice of units that the answer is read from", reads, READS)
+        self.reads = reads
         self.readout, self.bidirectional, self.linear = readout, bidirectional, messages == "linear"
         self.graphs = Graphs(spec, self._space)
         graphs = list(self.graphs)
@@ -147,7 +180,8 @@ class ScaleGMN(nn.Module):
     def _plan(self, graph: Graph, rounds: int) -> Plan:
         """What has to be done so that what is read is there, and nothing else."""
         if isinstance(self.readout, Invariant):
-            places = [name for name in graph.vertices if name not in graph.inputs or self.bidirectional]
+            read = graph.vertices if self.reads == "all" else [*graph.inputs, *graph.outputs]
+            places = [name for name in read if name not in graph.inputs or self.bidirectional]
             steps = graph.steps(rounds, places, [], back=self.bidirectional, updating=not self.linear)
             return Plan(graph, tuple(steps), tuple(places), ())
         places, params = self.change.places(graph), self.change.params(graph)
@@ -175,13 +209,14 @@ class ScaleGMN(nn.Module):
 
     @classmethod
     def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "ScaleGMN":
-        """The model in a named size. Raises `UnknownNameError` for other names than `demo`."""
-        sizes: dict[str, dict[str, Any]] = {
-            "demo": {"channels": 8, "rounds": 2, "bidirectional": True, "messages": "linear", "form": "product"}
-        }
-        if name not in sizes:
-            raise unknown(f"preset of {cls.__name__}", name, sizes)
-        return cls(spec, readout, **sizes[name])
+        """The model in a named size: `demo`, or one of the published (docs/guide/messages.md has them all).
+
+        Raises:
+            UnknownNameError: another name.
+        """
+        if name not in PRESETS:
+            raise unknown(f"preset of {cls.__name__}", name, PRESETS)
+        return cls(spec, readout, **PRESETS[name])
 
     def forward(
         self, x: WeightFeatures | Sequence[WeightFeatures], signals: Mapping[str, Tensor] | None = None
