@@ -7,7 +7,7 @@ from tests.oracles.message import Gathered
 from torch import Tensor, nn
 
 from weightspace.errors import SpecError, UnknownNameError, WeightspaceError
-from weightspace.layers import Gated, Invariants
+from weightspace.layers import Gated, Invariants, graph_ends
 from weightspace.layers.gated import SIGN_FORMS
 from weightspace.layers.graph import Graph
 from weightspace.layers.graph_ends import GraphStart
@@ -143,7 +143,7 @@ def test_weights_as_backward_edges_are_caught(monkeypatch: pytest.MonkeyPatch) -
     """What the published code does: not equivariant under scales."""
     model = made("relu", bidirectional=True)
     assert invariance_error(model, SPECS["relu"], log_scale=1) < 1e-10
-    monkeypatch.setattr(GraphStart, "_ratios", lambda self, graph, turned, x: {w.param: torch.ones(1) for w in turned})
+    monkeypatch.setattr(graph_ends, "_ratio", lambda wire, norms, x: torch.ones(1))
     assert invariance_error(model, SPECS["relu"], log_scale=1) > 1e-3
 
 

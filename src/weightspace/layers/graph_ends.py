@@ -1,7 +1,7 @@
 """From networks to graphs with features, and from those to answers and to changes of networks."""
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import prod, sqrt
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,9 @@ from weightspace.spec import Factor
 from weightspace.weights import WeightFeatures
 
 __all__ = ["GraphChange", "GraphPool", "GraphStart"]
+
+# Letters of the dimensions of edges in an einsum: `a` is the batch, `w` and `z` are numbers on an edge and channels.
+LETTERS = "abcdefgh"
 
 
 class GraphStart(nn.Module):
@@ -94,7 +97,8 @@ class GraphStart(nn.Module):
             vertices[name] = vertices[name] + self.signal[_key(name)](numbers)
         self._add_biases(graph, x, vertices)
         weights = {str(w.param): graph.fold(str(w.param), x[str(w.param)]) for w in graph.wires if w.param}
-        ratios = self._ratios(graph, self._turned(graph, step), x)
+        norms = _norms(graph, x)
+        ratios = {str(wire.param): _ratio(wire, norms, x) for wire in self._turned(graph, step)}
         # Twice in turn: the square of a ratio can be too large for float32 where the product is not.
         weights_back = {name: weights[name] * ratio * ratio for name, ratio in ratios.items()}
         edges = {str(wire.param): self.edge(wire, weights[str(wire.param)]) for wire in self._read(graph, step)}
@@ -103,7 +107,7 @@ class GraphStart(nn.Module):
             if self.linear
             else {str(wire.param): self.back(wire, weights_back[str(wire.param)]) for wire in self._turned(graph, step)}
         )
-        return State(vertices, edges, back, weights, weights_back)
+        return State(vertices, edges, back, weights, weights_back, norms)
 
     def _begin(self, vertices: Vertices, x: WeightFeatures) -> Tensor:
         shape = (len(x), *vertices.shape, self.channels)
@@ -125,23 +129,28 @@ class GraphStart(nn.Module):
         for name, gate in gates:
             vertices[name] = vertices[name] * gate
 
-    def _ratios(self, graph: Graph, turned: Sequence[Edges], x: WeightFeatures) -> Mapping[str, Tensor]:
-        """By parameter, the source's gauge norms over the target's; one where no scale acts."""
-        ends = {end.name: end for wire in turned for end in wire.ends(back=False)}
-        scaled = {name for name, v in ends.items() if Factor.POSITIVE in v.factors}
-        norms = gauge_norms(x) if scaled else {}
-        out = {}
-        for wire in turned:
-            source, target = wire.ends(back=False)
-            ratio = x.tensors[0].new_ones(1)
-            if source.name in scaled:
-                ratio = laid(norms[source.name].unsqueeze(-1), wire.source_dims, wire.ndim)
-            if target.name in scaled:
-                below = laid(norms[target.name].unsqueeze(-1), wire.target_dims, wire.ndim)
-                dead = below == 0
-                ratio = torch.where(dead, torch.zeros_like(below), ratio / torch.where(dead, 1, below))
-            out[str(wire.param)] = ratio
-        return out
+
+def _norms(graph: Graph, x: WeightFeatures) -> Mapping[str, Tensor]:
+    """Gauge norms of the units that a scale acts on."""
+    scaled = {name for name, v in graph.vertices.items() if Factor.POSITIVE in v.factors}
+    return {name: norm for name, norm in gauge_norms(x).items() if name in scaled} if scaled else {}
+
+
+def _ratio(wire: Edges, norms: Mapping[str, Tensor], x: WeightFeatures) -> Tensor:
+    """The source's gauge norms over the target's, one where no scale acts, beside the edges of a wire."""
+    source, target = wire.ends(back=False)
+    ratio = x.tensors[0].new_ones(1)
+    if source.name in norms:
+        ratio = laid(norms[source.name].unsqueeze(-1), wire.source_dims, wire.ndim)
+    if target.name in norms:
+        ratio = over(ratio, laid(norms[target.name].unsqueeze(-1), wire.target_dims, wire.ndim))
+    return ratio
+
+
+def over(x: Tensor, norms: Tensor) -> Tensor:
+    """Divided by norms, and zero where these are."""
+    dead = norms == 0
+    return torch.where(dead, torch.zeros_like(norms), x / torch.where(dead, 1, norms))
 
 
 def _key(place: str) -> str:
@@ -222,9 +231,13 @@ def _nothing(state: State, channels: int) -> Tensor:
 
 
 class GraphChange(nn.Module):
-    """A change for every parameter: of weights from their edges, of biases from their vertices.
+    r"""A change for every parameter: of biases from their vertices, of weights from their edges and from both ends.
 
-    Parameters in no wire get none, nor do those whose scalars are not those of their vertex.
+    An edge's features are multiples of its weight, which cannot move away from zero; a gradient is a product of what
+    stands at both ends. So a straight wire from `s` to `t` is also changed by
+    :math:`\sum_k (A x_t)_k (B x_s / c_s^2)_k M_k`, where `c` are gauge norms (one where no scale acts): it follows
+    the scalars of the weight, and is a product of matrices. Parameters in no wire get no change, nor do those whose
+    scalars are not those of their vertex.
 
     Args:
         graphs: the graphs.
@@ -240,6 +253,8 @@ class GraphChange(nn.Module):
         self.write = nn.ModuleDict(
             {label: nn.Linear(channels, wire.width, bias=not wire.factors) for label, wire in written.items()}
         )
+        self.target, self.source = (nn.Linear(channels, channels, bias=False) for _ in range(2))
+        self.product = Maps((wire for wire in written.values() if wire.source and wire.straight), channels)
         deep = any(wire.target.depth is not None for wire in written.values())
         self.depth = DepthCode(channels) if deep else None
 
@@ -251,7 +266,8 @@ class GraphChange(nn.Module):
 
     def places(self, graph: Graph) -> list[str]:
         """Places whose vertices are read."""
-        return list(dict.fromkeys(wire.target.name for wire in self.written(graph).values() if wire.source is None))
+        ends = [wire.ends(back=False) if wire.source else (wire.target,) for wire in self.written(graph).values()]
+        return list(dict.fromkeys(end.name for pair in ends for end in pair))
 
     def params(self, graph: Graph) -> list[str]:
         """Parameters whose edges are read."""
@@ -259,13 +275,31 @@ class GraphChange(nn.Module):
 
     def forward(self, graph: Graph, state: State) -> WeightFeatures:
         """The change."""
-        like = next(iter(state.vertices.values()))
-        written = self.written(graph)
+        like, written = next(iter(state.vertices.values())), self.written(graph)
         rest = (param.name for param in graph.spec.params if param.name not in written)
         out = {name: like.new_zeros(len(like), *graph.spec.shape(name), 1) for name in rest}
         for name, wire in written.items():
             features = state.vertices[wire.target.name] if wire.source is None else state.edges[name]
             if self.depth is not None:
                 features = features * self.depth(wire.target.depth)
-            out[name] = graph.unfold(name, self.write[wire.label](features))
+            change = self.write[wire.label](features)
+            if wire.source is not None and wire.straight:
+                change = change + self._products(wire, state)
+            out[name] = graph.unfold(name, change)
         return WeightFeatures(graph.spec, out)
+
+    def _products(self, wire: Edges, state: State) -> Tensor:
+        """What both ends make of a wire, each side of it no larger than its vertices."""
+        source, target = wire.ends(back=False)
+        x, y = self.source(state.vertices[source.name]), self.target(state.vertices[target.name])
+        if source.name in state.norms:
+            norms = state.norms[source.name].unsqueeze(-1)
+            x = over(over(x, norms), norms)
+        if not wire.source_dims:
+            x = x.flatten(1, -2).mean(1)
+        dims = [dim for dim in range(1, wire.ndim - 1) if dim in (*wire.target_dims, *wire.source_dims)]
+        to, of, both = ("".join(LETTERS[dim] for dim in which) for which in (wire.target_dims, wire.source_dims, dims))
+        turned = torch.einsum(f"a{to}z,wz->a{to}wz", y, self.product.matrix(wire))
+        products = torch.einsum(f"a{to}wz,a{of}z->a{both}w", turned, x) / sqrt(y.shape[-1])
+        shape = [products.shape[1 + dims.index(dim)] if dim in dims else 1 for dim in range(1, wire.ndim - 1)]
+        return products.reshape(len(products), *shape, -1)
