@@ -35,7 +35,10 @@ NETWORKS = (
     "two-factors",
 )  # polynomials and graphs need the wires, which specs by hand leave out
 ROWS = [
-    (m, n, r) for m in MODELS for n in (WIRED if m in ("MAGEPNFN", *GRAPHS) else NETWORKS) for r in (ANSWER, Edit(0.5))
+    (m, n, r)
+    for m in MODELS
+    for n in (WIRED if m in ("MAGEPNFN", "NGGNN", *GRAPHS) else NETWORKS)
+    for r in (ANSWER, Edit(0.5))
 ]
 ROWS = [(m, n, r) for m, n, r in ROWS if m not in READERS or r == ANSWER]
 BOTH = [(m, r) for m in MODELS for r in (ANSWER, Edit()) if (m, "siren") in EDITORS or r == ANSWER]

@@ -6,7 +6,7 @@ from tests.laws.registry import SPECS, mlp
 from tests.oracles.message import Gathered
 from torch import Tensor, nn
 
-from weightspace.errors import SpecError, UnknownNameError, WeightspaceError
+from weightspace.errors import SpecError, SymmetryError, UnknownNameError, WeightspaceError
 from weightspace.layers import Gated, Invariants, graph_ends
 from weightspace.layers.gated import SIGN_FORMS
 from weightspace.layers.graph import Graph
@@ -202,6 +202,8 @@ def test_refusals() -> None:
         ScaleGMN(SPECS["two-factors"], Invariant(3))
     with pytest.raises(WeightspaceError, match="rounds is 0; expected at least one"):
         ScaleGMN(SPECS["relu"], Invariant(3), rounds=0)
+    with pytest.raises(SymmetryError, match="'0.weight', whose entries scale.*Remedy: GMN or NGGNN"):
+        ScaleGMN(SPECS["relu"], Invariant(3), fourier=4)
     with pytest.raises(UnknownNameError, match='did you mean "gated"'):
         ScaleGMN(SPECS["relu"], Invariant(3), messages="gatde")
     with pytest.raises(UnknownNameError, match='did you mean "product"'):

@@ -14,6 +14,7 @@ from weightspace.models import (
     GMN,
     HNP,
     MAGEPNFN,
+    NGGNN,
     NP,
     DeepSets,
     Edit,
@@ -46,11 +47,12 @@ MODELS: Mapping[str, Make] = {
         spec, readout, channels=6, bidirectional=True, messages="linear"
     ),
     "GMN": lambda spec, readout: GMN(spec, readout, channels=6, rounds=2, bidirectional=True),
+    "NGGNN": lambda spec, readout: NGGNN(spec, readout, channels=6, rounds=2, fourier=3, reads="all"),
     "DeepSets": lambda spec, readout: DeepSets(spec, readout, hidden=8),
     "StatNN": StatNN,
     "FlatMLP": lambda spec, readout: FlatMLP(spec, readout, hidden=16),
 }
-CLASSES = (NP, HNP, MonomialNFN, MAGEPNFN, ScaleGMN, GMN, GaugeGMN, DeepSets, StatNN, FlatMLP)
+CLASSES = (NP, HNP, MonomialNFN, MAGEPNFN, ScaleGMN, GMN, GaugeGMN, NGGNN, DeepSets, StatNN, FlatMLP)
 GRAPHS = tuple(name for name in MODELS if "GMN" in name)
 WHOLE = ("MonomialNFN", "MAGEPNFN", *GRAPHS[:-1])  # respect all of a spec's group
 NETWORKS = ("siren", "relu", "tanh", "cnn-relu", "cnn-tanh", "relu-gelu", "relu-tanh")
@@ -61,7 +63,7 @@ WIRED = ("lstm", "residual-norm", "encoder", "batch-norm", "prelu", "grouped", "
 ALL = [
     (model, spec)
     for model in MODELS
-    for spec in NETWORKS + (WIRED if model in GRAPHS else () if model == "MAGEPNFN" else WRITTEN)
+    for spec in NETWORKS + (WIRED if model in (*GRAPHS, "NGGNN") else () if model == "MAGEPNFN" else WRITTEN)
 ]
 READERS = ("StatNN", "DeepSets")  # cannot give back a network
 EDITORS = [(model, spec) for model, spec in ALL if model not in READERS]
@@ -210,6 +212,7 @@ PRESETS = [
     *((kind, "cnn-zoo", "relu", Invariant(1)) for kind in (NP, HNP)),
     *((kind, "siren-classify", "siren", Invariant(10)) for kind in (NP, HNP, MonomialNFN, MAGEPNFN)),
     *((kind, "siren-edit", "siren", Edit()) for kind in (NP, HNP, MonomialNFN, MAGEPNFN)),
+    (NGGNN, "published", "relu", Invariant(1)),
     *((kind, "demo", "siren", Invariant(10)) for kind in CLASSES),
     *((kind, "demo", name, Edit()) for kind in (MonomialNFN, MAGEPNFN) for name in ("relu", "siren")),
 ]

@@ -106,7 +106,13 @@ def test_vertices_hold_the_activations_and_the_slopes_of_a_network() -> None:
     """On random networks with ReLU and random points, to rounding: outputs, hidden activations, gradients of biases."""
     module = mlp(WIDTHS, nn.ReLU())
     spec = spec_of(module)
-    options = {"channels": CHANNELS, "rounds": len(WIDTHS) - 1, "bidirectional": True, "messages": "linear", "skip": False}
+    options = {
+        "channels": CHANNELS,
+        "rounds": len(WIDTHS) - 1,
+        "bidirectional": True,
+        "messages": "linear",
+        "skip": False,
+    }
     model = simulator(ScaleGMN(spec, Edit(), signals={"input": 1}, **options).double())
     x = random_features(spec, 16, generator=torch.Generator().manual_seed(0))
     points = torch.randn(16, WIDTHS[0], dtype=torch.float64, generator=torch.Generator().manual_seed(1))

@@ -35,6 +35,7 @@ class GraphStart(nn.Module):
         channels: feature channels.
         linear: whether straight wires carry linear messages, which read the weights as they are.
         signals: how many numbers stand at each unit of a place, besides the weights.
+        fourier: random frequencies of every weight and bias that are read in its place, where no scalar acts.
 
     Shapes:
         Features with one channel, and signals `(batch, *outer, units, numbers)` by place, to a `State`.
@@ -52,14 +53,16 @@ class GraphStart(nn.Module):
         *,
         linear: bool,
         signals: Mapping[str, int] | None = None,
+        fourier: int = 0,
     ) -> None:
         super().__init__()
         self.linear, self.channels = linear, channels
         pairs = list(zip(graphs, steps, strict=True))
-        self.edge = Maps((wire for pair in pairs for wire in self._read(*pair)), channels, shift=True)
-        self.back = Maps((wire for pair in pairs for wire in self._turned(*pair) if not linear), channels)
+        self.edge = Maps((wire for pair in pairs for wire in self._read(*pair)), channels, shift=True, fourier=fourier)
+        turned = (wire for pair in pairs for wire in self._turned(*pair) if not linear)
+        self.back = Maps(turned, channels, fourier=fourier)
         biases = [bias for graph in graphs for bias in graph.biases]
-        self.bias = Maps(biases, channels)
+        self.bias = Maps(biases, channels, fourier=fourier)
         self.gate = nn.ModuleDict(
             {bias.label: Invariants([channels], channels, bias.factors) for bias in biases if not bias.straight}
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod, sqrt
+from math import log, prod, sqrt
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,16 @@ from weightspace.layers.gated import Gated, Invariants
 from weightspace.layers.graph import Edges, Step, Vertices
 from weightspace.layers.sharing import Maps
 
-__all__ = ["EdgeUpdate", "GatedMessages", "LinearMessages", "MessageRound", "RoundaboutMessages", "State", "laid"]
+__all__ = [
+    "EdgeUpdate",
+    "GatedMessages",
+    "LinearMessages",
+    "MessageRound",
+    "ModulatedMessages",
+    "RoundaboutMessages",
+    "State",
+    "laid",
+]
 
 # Into how many blocks edges are divided where memory is short.
 BLOCKS = 8
@@ -210,6 +219,56 @@ class LinearMessages(Messages):
         )
 
 
+class ModulatedMessages(Messages):
+    r"""Messages :math:`\Gamma_e e \odot \Gamma_v x + \Gamma_s e`, told by their mean, deviation and extremes.
+
+    Each of the four is read as it is and times the logarithm of the number of messages. Only where no scalar acts.
+
+    Args:
+        wires: all wires along which messages may run.
+        back: whether they run from target to source.
+        channels: feature channels.
+
+    References:
+        Kofinas et al., "Graph Neural Networks for Learning Equivariant Representations of Neural Networks", ICLR 2024,
+        with the aggregation of Corso et al., "Principal Neighbourhood Aggregation for Graph Nets", NeurIPS 2020.
+    """
+
+    def __init__(self, wires: Sequence[Edges], *, back: bool, channels: int) -> None:
+        super().__init__(wires, back=back)
+        self.vertex = nn.Linear(channels, channels)
+        self.edge = nn.Linear(channels, 2 * channels) if any(wire.param for wire in wires) else None
+        self.told = nn.Linear(8 * channels, channels)
+
+    def sent(self, vertices: Vertices, state: State) -> Tensor:
+        """The vertices' channels, mixed."""
+        return self.vertex(state.vertices[vertices.name])
+
+    def message(self, wire: Edges, sent: Tensor, state: State) -> Tensor:
+        """Edge by edge, then in four numbers."""
+        dims, to = wire.dims(back=self.back)
+        messages = laid(sent, dims, wire.ndim)
+        if wire.param is not None and self.edge is not None:
+            gate, shift = self.edge((state.back if self.back else state.edges)[wire.param]).chunk(2, -1)
+            messages = messages * gate + shift
+        others = tuple(dim for dim in range(1, messages.ndim - 1) if dim not in to)
+        told = torch.cat(_moments(messages, others), -1)
+        count = prod(messages.shape[dim] for dim in others)
+        heard = self.told(torch.cat([told, log(count + 1) * told], -1))
+        # Where no dimension of the edges is the receivers', all of them hear the same.
+        return heard if to else heard.reshape(len(heard), *(1 for _ in self.ends(wire)[1].shape), -1)
+
+
+def _moments(x: Tensor, dims: tuple[int, ...]) -> list[Tensor]:
+    """Mean, standard deviation, least and largest."""
+    if not dims:
+        return [x, torch.zeros_like(x), x, x]
+    mean = x.mean(dims)
+    # The root of zero has no gradient.
+    deviation = ((x.square().mean(dims) - mean.square()).clamp_min(0) + 1e-5).sqrt()
+    return [mean, deviation, x.amin(dims), x.amax(dims)]
+
+
 def in_blocks(function: Callable[..., Tensor], dim: int, *parts: Tensor) -> Tensor:
     """A function of blocks along a dimension, each computed again for gradients instead of being kept.
 
@@ -284,7 +343,8 @@ class MessageRound(nn.Module):
     Args:
         steps: what has to be done, for each graph that has to be read.
         channels: feature channels.
-        messages: "gated", "sent" (gated without the receiver) or "linear" (see `LinearMessages`).
+        messages: "gated", "sent" (gated without the receiver), "linear" (see `LinearMessages`) or "modulated" (see
+            `ModulatedMessages`).
         form: how signs are removed, see `layers.gated.Invariants`.
         skip: whether vertices are added to what they were.
         dropout: share of the vertices' channels that are dropped while training.
@@ -334,6 +394,8 @@ class MessageRound(nn.Module):
 
 
 def _messages(way: str, wires: Sequence[Edges], channels: int, messages: str, form: str) -> Messages:
+    if messages == "modulated":
+        return ModulatedMessages(wires, back=way == "back", channels=channels)
     if way == "around":
         return RoundaboutMessages(wires, channels=channels, form=form)
     if messages == "linear":

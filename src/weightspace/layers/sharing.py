@@ -160,17 +160,21 @@ class Maps(nn.Module):
         wires: all wires to be read, of all graphs.
         channels: feature channels.
         shift: whether a vector is added where no scalar acts.
+        fourier: so many random frequencies of every number are read in its place; for edges that no scalar acts on.
 
     Shapes:
         `(batch, *unit legs, width)` to `(batch, *unit legs, channels)`.
     """
 
-    def __init__(self, wires: Iterable[Edges], channels: int, *, shift: bool = False) -> None:
+    frequencies: Tensor
+
+    def __init__(self, wires: Iterable[Edges], channels: int, *, shift: bool = False, fourier: int = 0) -> None:
         super().__init__()
         every = {wire.label: wire for wire in wires}
-        self.weight = nn.ParameterDict(
-            {label: torch.randn(wire.width, channels) * wire.width**-0.5 for label, wire in every.items()}
-        )
+        # A sine and a cosine for every frequency, in cycles per root mean square: as published, of deviation three.
+        self.register_buffer("frequencies", 3 * torch.randn(fourier))
+        widths = {label: wire.width * max(2 * fourier, 1) for label, wire in every.items()}
+        self.weight = nn.ParameterDict({n: torch.randn(width, channels) * width**-0.5 for n, width in widths.items()})
         free = [label for label, wire in every.items() if shift and not wire.factors]
         self.shift = nn.ParameterDict({label: torch.empty(channels).uniform_(-1, 1) for label in free})
         deep = any(wire.target.depth is not None for wire in every.values())
@@ -183,4 +187,7 @@ class Maps(nn.Module):
 
     def forward(self, wire: Edges, values: Tensor) -> Tensor:
         """Read the numbers on the edges of one wire."""
+        if len(self.frequencies):
+            angles = 2 * pi * (values.unsqueeze(-1) * self.frequencies).flatten(-2)
+            values = torch.cat([angles.sin(), angles.cos()], -1)
         return F.linear(values, self.matrix(wire).T, self.shift.get(wire.label))

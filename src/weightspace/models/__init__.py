@@ -1,17 +1,19 @@
 """Published models and baselines with one interface: `Model(spec, readout)`, `model(features)` (floor 6)."""
 
 from weightspace.models.baseline import DeepSets, FlatMLP, StatNN
+from weightspace.models.graph_metanet import GMN, NGGNN, GaugeGMN
 from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.readout import Edit, Invariant, Readout
 from weightspace.models.saving import load, save
-from weightspace.models.scalegmn import GMN, GaugeGMN, ScaleGMN
+from weightspace.models.scalegmn import ScaleGMN
 
 __all__ = [
     "GMN",
     "HNP",
     "MAGEPNFN",
+    "NGGNN",
     "NP",
     "DeepSets",
     "Edit",

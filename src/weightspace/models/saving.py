@@ -30,11 +30,12 @@ from weightspace.disk import staged, sweep, writing
 from weightspace.errors import FormatError, SpecError, UnknownNameError, WeightspaceError, unknown
 from weightspace.models.baseline import DeepSets, FlatMLP, StatNN
 from weightspace.models.construction import arguments
+from weightspace.models.graph_metanet import GMN, NGGNN, GaugeGMN
 from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.readout import Edit, Invariant, Readout
-from weightspace.models.scalegmn import GMN, GaugeGMN, ScaleGMN
+from weightspace.models.scalegmn import ScaleGMN
 from weightspace.spec import NetworkSpec
 
 __all__ = ["MODELS", "load", "save"]
@@ -43,7 +44,8 @@ FORMAT, VERSION = "weightspace-model", 1
 DESCRIPTION, WEIGHTS, KEPT = "model.json", "model.safetensors", "model.before.safetensors"
 
 MODELS: Mapping[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (DeepSets, FlatMLP, GMN, GaugeGMN, HNP, MAGEPNFN, MonomialNFN, NP, ScaleGMN, StatNN)
+    kind.__name__: kind
+    for kind in (DeepSets, FlatMLP, GMN, GaugeGMN, HNP, MAGEPNFN, MonomialNFN, NGGNN, NP, ScaleGMN, StatNN)
 }
 """The models that can be saved and loaded, by name. A file can name no other class."""
 _READOUTS: Mapping[str, type] = {kind.__name__: kind for kind in (Edit, Invariant)}

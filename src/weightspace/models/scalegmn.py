@@ -7,20 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightspace.errors import WeightspaceError, unknown
-from weightspace.gauge.scale import balance
+from weightspace.errors import SymmetryError, WeightspaceError, unknown
 from weightspace.layers.graph import Edges, Graph, Step
 from weightspace.layers.graph_ends import GraphChange, GraphPool, GraphStart
 from weightspace.layers.message import EdgeUpdate, GatedMessages, MessageRound
 from weightspace.layers.sharing import Graphs, GraphScale, Maps
 from weightspace.models.construction import remember
 from weightspace.models.readout import Edit, Invariant, Readout, head
-from weightspace.spec import PERMUTATION, NetworkSpec
-from weightspace.weights import WeightFeatures, act
+from weightspace.spec import NetworkSpec
+from weightspace.weights import WeightFeatures
 
-__all__ = ["GMN", "GaugeGMN", "ScaleGMN"]
+__all__ = ["ScaleGMN"]
 
-MESSAGES = ("gated", "sent", "linear")
+MESSAGES = ("gated", "sent", "linear", "modulated")
 READS = ("all", "ends")
 
 PUBLISHED: dict[str, Any] = {"channels": 128, "rounds": 4, "messages": "sent", "skip": False, "reads": "ends"}
@@ -67,6 +66,16 @@ class Plan:
     last: tuple[Edges, ...]
 
 
+def _refuse_scalars(graphs: Sequence[Graph]) -> None:
+    for graph in graphs:
+        for wire in (*graph.wires, *graph.biases):
+            if wire.factors:
+                raise SymmetryError(
+                    f"Fourier features and modulated messages would break the symmetry of {wire.param!r}, whose "
+                    "entries scale or change sign; expected networks with permutations alone. Remedy: GMN or NGGNN."
+                )
+
+
 def _refuse_unknown(signals: Mapping[str, int], graphs: Sequence[Graph]) -> None:
     for place in signals:
         for graph in graphs:
@@ -95,13 +104,15 @@ class ScaleGMN(nn.Module):
             are layers.
         bidirectional: whether messages run back too, along edges of their own.
         messages: "gated", as in the paper; "sent", which do not see the unit that they go to, as in its code; or
-            "linear", which have no gate and run along the weights as they are: matrix products, far cheaper.
+            "linear", which have no gate and run along the weights as they are: matrix products, far cheaper. Where no
+            scalar acts also "modulated", those of neural graphs (see `NGGNN`).
         form: how signs are removed: "symmetrised", "absolute" or "product", see `layers.gated.Invariants`.
         skip: whether a round adds to the vertices instead of replacing them.
         dropout: share of the vertices' new channels that are dropped while training.
         reads: which units an invariant answer is read from: "all", or the "ends", which are outputs and, with
             `bidirectional`, inputs.
         signals: how many numbers stand at each unit of an input or output place, besides the weights.
+        fourier: so many random frequencies of every weight and bias are read in its place; where no scalar acts.
 
     Shapes:
         Features with one channel to `(batch, outputs)`, or to features with one channel; a list of features, one for
@@ -115,6 +126,7 @@ class ScaleGMN(nn.Module):
             when called, networks with parameters or places of a kind that no spec had.
         ShapeError: when called, networks of another space than the one spec's.
         WeightspaceError: no channels or no rounds.
+        SymmetryError: `fourier` or "modulated" messages where scalars act.
         UnknownNameError: other messages, another form, or signals where no inputs or outputs are.
 
     References:
@@ -145,6 +157,7 @@ class ScaleGMN(nn.Module):
         dropout: float = 0.0,
         reads: str = "all",
         signals: Mapping[str, int] | None = None,
+        fourier: int = 0,
     ) -> None:
         super().__init__()
         if channels < 1 or rounds < 1:
@@ -157,6 +170,8 @@ class ScaleGMN(nn.Module):
         self.readout, self.bidirectional, self.linear = readout, bidirectional, messages == "linear"
         self.graphs = Graphs(spec, self._space)
         graphs = list(self.graphs)
+        if fourier or messages == "modulated":
+            _refuse_scalars(graphs)
         _refuse_unknown(signals or {}, graphs)
         self.norm = GraphScale(self.graphs)
         if isinstance(readout, Edit):
@@ -171,7 +186,9 @@ class ScaleGMN(nn.Module):
         if isinstance(readout, Invariant):
             self.pool = GraphPool(graphs, [plan.places for plan in plans], channels, form)
             self.head = head(self.pool.width, readout)
-        self.start = GraphStart(graphs, [p.steps[0] for p in plans], channels, linear=self.linear, signals=signals)
+        self.start = GraphStart(
+            graphs, [p.steps[0] for p in plans], channels, linear=self.linear, signals=signals, fourier=fourier
+        )
         self.rounds = nn.ModuleList(
             MessageRound(steps, channels, messages=messages, form=form, skip=skip, dropout=dropout)
             for steps in zip(*(plan.steps for plan in plans), strict=True)
@@ -243,51 +260,3 @@ class ScaleGMN(nn.Module):
             state = replace(state, edges=self.last(replace(state, edges=edges), plan.last))
         change = self.change(graph, state).map(lambda t: self.step * t)
         return x + self.norm.inverse(WeightFeatures(x.spec, change.tensors))
-
-
-class GMN(ScaleGMN):
-    """Graph metanetwork that respects permutations: `ScaleGMN` where no scalar acts, and all its blocks are networks.
-
-    What scaling symmetry adds is the difference to `ScaleGMN`; arguments and shapes are the same.
-
-    Symmetry:
-        Invariant (with `Edit`: equivariant) to permutations of units.
-
-    References:
-        Lim et al., "Graph Metanetworks for Processing Diverse Neural Architectures", ICLR 2024, with the dense messages
-        and the vertices of Kalogeropoulos et al., NeurIPS 2024.
-
-    Example:
-        >>> from weightspace.spec import spec_of
-        >>> from weightspace.testing import invariance_error
-        >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.GELU(), nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 1)))
-        >>> invariance_error(GMN(spec, Invariant(10), channels=8), spec) < 1e-9
-        True
-    """
-
-    def _space(self, spec: NetworkSpec) -> NetworkSpec:
-        return spec.with_symmetry(PERMUTATION)
-
-
-class GaugeGMN(GMN):
-    """`GMN` behind a gauge: networks are balanced going in, and what comes out is brought back.
-
-    The cheapest way to respect positive scales: every member of an orbit is brought to the same network
-    (`gauge.balance`) and all that a permutation model may do is allowed. Signs are not respected. No gradient runs
-    through the choice of the gauge.
-
-    Symmetry:
-        Invariant (with `Edit`: equivariant) to permutations and positive scales of units.
-
-    Example:
-        >>> from weightspace.spec import spec_of
-        >>> from weightspace.testing import invariance_error
-        >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1)))
-        >>> invariance_error(GaugeGMN(spec, Invariant(10), channels=8), spec) < 1e-6
-        True
-    """
-
-    def _answer(self, x: WeightFeatures, signals: Mapping[str, Tensor] | None) -> Tensor | WeightFeatures:
-        g = balance(x.map(torch.Tensor.detach))
-        y = super()._answer(act(g, x), signals)
-        return act(g.inverse(), y) if isinstance(y, WeightFeatures) else y
