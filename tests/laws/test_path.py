@@ -9,6 +9,8 @@ from tests.laws.registry import MODULES, SPECS, mlp
 from tests.oracles.path import products_by_terms
 from torch import Tensor, nn
 
+import weightspace.layers.carry as carry
+import weightspace.layers.thin as thin_factors
 from weightspace.errors import ShapeError, SpecError, SymmetryError, UnknownNameError
 from weightspace.layers import EquivariantLinear, PathInvariants, PathProducts, dense_spec
 from weightspace.layers.path import Paths
@@ -19,7 +21,8 @@ from weightspace.testing import equivariance_error, invariance_error, random_fea
 from weightspace.weights import WeightFeatures
 
 DENSE = {name: dense_spec(SPECS[name]) for name in MODULES}
-CHAINS = [(2, 2), (2, 3, 2), (2, 3, 4, 1), (1, 4, 3, 5, 3), (3, 2, 4, 2, 3, 2)]
+CHAINS = [(2, 2), (2, 3, 2), (2, 3, 4, 1), (1, 3, 4, 5), (1, 4, 3, 5, 3), (3, 2, 4, 2, 3, 2)]
+FEW_AND_MANY = [1, 2, 9]  # channels, for which different ways are fast
 
 
 def made(spec: NetworkSpec, channels_in: int = 2, channels_out: int = 3, **options: NetworkSpec) -> PathProducts:
@@ -90,7 +93,7 @@ def test_a_product_on_the_wrong_side_is_caught(monkeypatch: pytest.MonkeyPatch) 
     right = Paths._matrix
     # Square matrices hide a transposition from every shape.
     square = spec_of(mlp((3, 3, 3, 3), nn.ReLU()))
-    monkeypatch.setattr(Paths, "_matrix", lambda self, wire: right(self, wire).transpose(2, 3))
+    monkeypatch.setattr(Paths, "_matrix", lambda self, wire: right(self, wire).transpose(1, 2))
     assert equivariance_error(made(square), square, channels=2) > 1e-2
     assert spec != square
 
@@ -162,7 +165,8 @@ def test_mixing_thin_factors_is_mixing_products(widths: tuple[int, ...], channel
     plain = torch.stack([torch.einsum("ajkc,cf->ajkf", p, m) for p, m in zip(products, mixed.mix, strict=True)]).sum(0)
     for by_outputs in (True, False):
         mixed.by_outputs = by_outputs
-        torch.testing.assert_close(mixed(paths), plain)
+        base = torch.randn_like(plain)
+        torch.testing.assert_close(mixed(paths, base), base + plain)
 
 
 def test_products_are_the_same_by_either_side() -> None:
@@ -176,13 +180,74 @@ def test_products_are_the_same_by_either_side() -> None:
         torch.testing.assert_close(coupling(paths), expected)
 
 
+@pytest.mark.parametrize("channels", FEW_AND_MANY)
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh()])
 @pytest.mark.parametrize("widths", CHAINS)
-def test_slow_twin(widths: tuple[int, ...], activation: nn.Module) -> None:
+def test_slow_twin(widths: tuple[int, ...], activation: nn.Module, channels: int) -> None:
+    """What comes out, with and without gradients, and the gradients themselves."""
     spec = spec_of(mlp(widths, activation))
-    layer, x = made(spec), features(spec)
-    for fast, slow in zip(layer(x).tensors, products_by_terms(layer, x).tensors, strict=True):
+    layer, x = made(spec, channels), features(spec, channels=channels)
+    inputs = [*x.map(lambda t: t.requires_grad_()).tensors, *layer.parameters()]
+    ways = layer(x), products_by_terms(layer, x)
+    for fast, slow in zip(*(y.tensors for y in ways), strict=True):
         torch.testing.assert_close(fast, slow)
+    gradients = (torch.autograd.grad(sum(t.square().sum() for t in y.tensors), inputs) for y in ways)
+    for fast, slow in zip(*gradients, strict=True):
+        torch.testing.assert_close(fast, slow)
+    with torch.no_grad():
+        for fast, slow in zip(layer(x).tensors, ways[1].tensors, strict=True):
+            torch.testing.assert_close(fast, slow)
+
+
+@pytest.mark.parametrize("cached", [10, 100, 2**18])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("channels", FEW_AND_MANY)
+@pytest.mark.parametrize("ends", [1, 3, 6, 40])
+def test_carrying(ends: int, channels: int, turned: bool, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carry.shares, "__defaults__", (cached,))
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 5, 4, channels), (3, 4 if turned else 5, ends, channels))
+    tensors = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+    def carried(matrix: Tensor, columns: Tensor) -> Tensor:
+        return carry.carry(matrix if turned else matrix.transpose(1, 2), columns, 0.5)
+
+    expected = 0.5 * torch.einsum("ajkc,akec->ajec" if turned else "akjc,akec->ajec", *tensors)
+    torch.testing.assert_close(carried(*tensors), expected)
+    assert torch.autograd.gradcheck(carried, tensors, fast_mode=True)
+    torch.testing.assert_close(torch.vmap(carried, (None, 0))(tensors[0], tensors[1][None])[0], expected)
+
+
+@pytest.mark.parametrize("cached", [10, 200, 2**18])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("products", "thin"), [(1, 1), (2, 1), (1, 3), (2, 2)])
+def test_mixing(products: int, thin: int, turned: bool, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thin_factors, "CACHED", cached)
+    generator = torch.Generator().manual_seed(0)
+    p, q = (5, 4) if turned else (4, 5)
+    shapes = (3, 4, 5, 2), (3, p, thin, 3), (3, q, products, thin, 3), (products, thin, 3, 2)
+    tensors = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+    def mixed(base: Tensor, *others: Tensor) -> Tensor:
+        return thin_factors.add_mixed(base.transpose(1, 2) if turned else base, *others)
+
+    base, *others = tensors
+    expected = torch.einsum("apec,aqnec,necf->apqf", *others) + (base.transpose(1, 2) if turned else base)
+    torch.testing.assert_close(mixed(*tensors), expected)
+    assert torch.autograd.gradcheck(mixed, tensors, fast_mode=True)
+    torch.testing.assert_close(torch.vmap(mixed, (0, None, None, None))(base[None], *others)[0], expected)
+    with torch.no_grad():
+        torch.testing.assert_close(mixed(base.clone(), *(tensor.detach() for tensor in others)), expected)
+
+
+def test_a_share_of_the_batch_left_out_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = carry.shares
+    monkeypatch.setattr(thin_factors, "shares", lambda *arguments: [*right(*arguments)][:1])
+    monkeypatch.setattr(thin_factors, "CACHED", 10)
+    spec = spec_of(mlp((2, 4, 3, 1), nn.ReLU()))
+    layer, x = made(spec), features(spec)
+    pairs = zip(layer(x).tensors, products_by_terms(layer, x).tensors, strict=True)
+    assert not all(torch.allclose(fast, slow) for fast, slow in pairs)
 
 
 def test_weights_stored_the_other_way_round() -> None:

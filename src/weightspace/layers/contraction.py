@@ -22,24 +22,28 @@ class Reduction:
     Args:
         param: position of the parameter.
         formula: what `torch.einsum` does.
+        order: the same as an order of dimensions, where it is no more than that.
         carried: number of carried indices.
         count: how many entries are averaged.
     """
 
     param: int
     formula: str
+    order: tuple[int, ...] | None
     carried: int
     count: int
 
     @classmethod
     def of(cls, half: Half, spec: NetworkSpec) -> "Reduction":
         """The reduction of a source half."""
-        formula = f"a{half.param_letters}c->a{half.carried_letters}{half.fixed_letters}c"
-        return cls(_position(half, spec), formula, len(half.carried), half.closed_size(spec))
+        before, behind = f"a{half.param_letters}c", f"a{half.carried_letters}{half.fixed_letters}c"
+        order, formula = _order(before, behind), f"{before}->{behind}"
+        return cls(_position(half, spec), formula, order, len(half.carried), half.closed_size(spec))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shape `(batch, *legs, channels)` to `(batch, *carried, fixed * channels)`."""
-        kept = torch.einsum(self.formula, x).flatten(1 + self.carried)
+        kept = torch.einsum(self.formula, x) if self.order is None else x.permute(self.order)
+        kept = kept.flatten(1 + self.carried)
         return kept / self.count if self.count > 1 else kept
 
 
@@ -51,6 +55,7 @@ class Spread:
         param: position of the parameter.
         fixed: sizes of the fixed indices.
         formula: what `torch.einsum` does.
+        order: the same as an order of dimensions, where it is no more than that.
         ties: sizes of identity matrices that tie further legs of a block to its first.
         constant: positions of the legs that nothing depends on.
         size: number of entries along the other legs.
@@ -59,6 +64,7 @@ class Spread:
     param: int
     fixed: tuple[int, ...]
     formula: str
+    order: tuple[int, ...] | None
     ties: tuple[int, ...]
     constant: tuple[int, ...]
     size: int
@@ -76,14 +82,21 @@ class Spread:
             if block in half.closed and not others:
                 constant.append(first)
         legs = "".join(letters[leg] for leg in sorted(letters) if leg not in constant)
-        formula = f"{','.join([f'a{half.carried_letters}{half.fixed_letters}c', *operands])}->a{legs}c"
+        before = f"a{half.carried_letters}{half.fixed_letters}c"
+        formula = f"{','.join([before, *operands])}->a{legs}c"
+        order = None if operands else _order(before, f"a{legs}c")
         size = prod(size for leg, size in enumerate(spec.shape(half.param)) if leg not in constant)
-        return cls(_position(half, spec), half.fixed_shape(spec), formula, tuple(ties), tuple(sorted(constant)), size)
+        fixed = half.fixed_shape(spec)
+        return cls(_position(half, spec), fixed, formula, order, tuple(ties), tuple(sorted(constant)), size)
 
     def __call__(self, mixed: Tensor, channels: int) -> Tensor:
         """Shape `(batch, *carried, fixed * channels)` to `(batch, *legs, channels)`."""
-        identities = [torch.eye(size, dtype=mixed.dtype, device=mixed.device) for size in self.ties]
-        out = torch.einsum(self.formula, mixed.unflatten(-1, (*self.fixed, channels)), *identities)
+        out = mixed.unflatten(-1, (*self.fixed, channels)) if self.fixed else mixed
+        if self.order is None:
+            identities = [torch.eye(size, dtype=mixed.dtype, device=mixed.device) for size in self.ties]
+            out = torch.einsum(self.formula, out, *identities)
+        else:
+            out = out.permute(self.order)
         for leg in self.constant:
             out = out.unsqueeze(leg + 1)
         return out
@@ -91,3 +104,8 @@ class Spread:
 
 def _position(half: Half, spec: NetworkSpec) -> int:
     return [param.name for param in spec.params].index(half.param)
+
+
+def _order(before: str, behind: str) -> tuple[int, ...] | None:
+    """How to permute dimensions, if every index stays and none comes twice."""
+    return tuple(map(before.index, behind)) if sorted(before) == sorted(set(behind)) else None

@@ -10,15 +10,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightspace.errors import SpecError
+from weightspace.layers.blend import BlendedLinear, Origin, Reading, outer
+from weightspace.layers.carry import FEW
 from weightspace.layers.diagram import Half
 from weightspace.layers.linear import EquivariantLinear
 from weightspace.layers.path import Joint, Paths, product_param
+from weightspace.layers.thin import add_mixed
 from weightspace.layers.wiring import SOURCE, TARGET, Wiring
 from weightspace.spec import FIXED, Axis, Factor, Leg, NetworkSpec, ParamSpec, View
 from weightspace.weights import WeightFeatures
 
 __all__ = ["PathInvariants", "PathProducts"]
 
+# Up to so many channels of all thin factors, matrix products take no longer than what moves numbers to spare them.
+SMALL = 32
 # Share of an inner weight's variance that products through the outputs get at initialisation.
 COUPLED_SHARE = 0.3
 
@@ -46,35 +51,36 @@ class Coupling(nn.Module):
             nn.init.normal_(weight, std=1 / sqrt(weight.shape[1] * self.outputs))
 
     def factors(self, paths: Paths) -> tuple[list[Tensor], list[Tensor]]:
-        """The thin factors of every product: `(batch, channels, units, ends)` of the target and of the source."""
+        """The thin factors of every product: `(batch, units, thin, channels)` of the target and of the source."""
         columns = paths.columns(self.joint)
         assert columns is not None  # joints with nothing at one side are left out
-        rows = [path.values for path in paths.rows(self.joint)]
+        rows = [values for _, values in paths.rows(self.joint)]
         if self.by_outputs:
-            return [_coupled(row, psi) for row, psi in zip(rows, self.weights, strict=True)], [columns] * len(rows)
-        return rows, [_coupled(columns, psi.transpose(1, 2)) for psi in self.weights]
+            pairs = zip(rows, self.weights, strict=True)
+            return [_coupled(row, psi.movedim(0, 2).contiguous()) for row, psi in pairs], [columns] * len(rows)
+        # All couplings side by side read the columns once.
+        psis = torch.cat([*self.weights], 1)
+        ends = [psi.shape[1] for psi in self.weights]
+        return rows, [*_coupled(columns, psis.permute(2, 1, 0).contiguous()).split(ends, 2)]
 
     def forward(self, paths: Paths) -> list[Tensor]:
         """The products, `(batch, target units, source units, channels)` each."""
-        pairs = zip(*self.factors(paths), strict=True)
-        return [_outer(row, column).movedim(1, 3) for row, column in pairs]
+        return [outer(row, column) for row, column in zip(*self.factors(paths), strict=True)]
 
 
 def _coupled(values: Tensor, psi: Tensor) -> Tensor:
-    """Ends of paths `(batch, channels, units, ends)` through a coupling `(channels, ends, others)`.
+    """Ends of paths `(batch, units, ends, channels)` through a coupling `(ends, others, channels)`.
 
-    Inputs and outputs are often one, and very many very small matrix products take longer than what they compute.
+    Entry by entry where either is few: inputs and outputs often are, and very many very small matrix products take
+    longer than what they compute.
     """
-    if psi.shape[1] == 1:
-        return values * psi
-    if psi.shape[2] == 1:
-        return (values * psi.transpose(1, 2)).sum(3, keepdim=True)
-    return values @ psi
-
-
-def _outer(rows: Tensor, columns: Tensor) -> Tensor:
-    """Thin factors multiplied: `(batch, channels, units, thin)` each to `(batch, channels, units, units)`."""
-    return rows * columns.transpose(2, 3) if rows.shape[3] == 1 else rows @ columns.transpose(2, 3)
+    if psi.shape[0] == 1:
+        return values * psi[0]
+    if psi.shape[1] == 1 and psi.shape[0] <= FEW:
+        return (values * psi[:, 0]).sum(2, keepdim=True)
+    # Tables of many ends are laid out by channel.
+    left, right = psi.permute(2, 1, 0).expand(len(values), -1, -1, -1), values.permute(0, 3, 2, 1)
+    return (left @ right).permute(0, 3, 2, 1).contiguous()
 
 
 class MixedCoupling(Coupling):
@@ -100,19 +106,23 @@ class MixedCoupling(Coupling):
         super().reset_parameters()
         nn.init.normal_(self.mix, std=sqrt(COUPLED_SHARE / (self.mix.shape[0] * self.mix.shape[1])))
 
-    def forward(self, paths: Paths) -> Tensor:  # type: ignore[override]
-        """The sum, laid out as the parameter that it stands beside."""
+    def forward(self, paths: Paths, base: Tensor) -> Tensor:  # type: ignore[override]
+        """The sum, added to the parameter that it stands beside."""
         rows, columns = self.factors(paths)
-        if self.by_outputs:  # all products end in the same columns
-            right, left = columns[0], torch.stack(rows, 4).transpose(2, 3) @ self.mix.transpose(0, 1).unsqueeze(1)
+        if (
+            self.by_outputs and self.mix.shape[:2].numel() * self.outputs > SMALL
+        ):  # all products end in the same columns
+            left, right = columns[0], torch.stack(rows, 2)
+            mix = self.mix.unsqueeze(1).expand(-1, self.outputs, -1, -1)
+            turned = not self.joint.turned
         else:
-            mixes = [m.unsqueeze(1).expand(-1, row.shape[3], -1) for row, m in zip(rows, self.mix, strict=True)]
-            right, left = torch.cat(columns, 3), torch.cat(rows, 3).transpose(2, 3).unsqueeze(4)
-            left = left @ torch.cat(mixes, 1).unsqueeze(2)
-        # One matrix product per network: source units by thin index, thin index by target units and channels.
-        thin = right.transpose(2, 3).flatten(1, 2).transpose(1, 2)
-        product = (thin @ left.flatten(1, 2).flatten(2)).unflatten(2, left.shape[3:])
-        return product if self.joint.turned else product.transpose(1, 2)
+            ends = torch.tensor([row.shape[2] for row in rows], device=base.device)
+            mix = self.mix.repeat_interleave(ends, 0, output_size=sum(row.shape[2] for row in rows)).unsqueeze(0)
+            left, right = torch.cat(rows, 2), torch.cat(columns, 2).unsqueeze(2)
+            turned = self.joint.turned
+        if not turned:
+            return add_mixed(base, left, right, mix)
+        return add_mixed(base.transpose(1, 2), left, right, mix).transpose(1, 2)
 
 
 class PathProducts(nn.Module):
@@ -184,18 +194,34 @@ class PathProducts(nn.Module):
         allowed = partial(_on_one_side, self.spec, sides) if not turned else None
         used = self._used([param for _, param in products] + [p for j in outer for p in _products(paths, j)], allowed)
         outer = [joint for joint in outer if any(param in used for param in _products(paths, joint))]
-        self._picks = [pick for pick, param in products if param in used]
-        self._kept = [[param in used for param in _products(paths, joint)] for joint in outer]
         kept = {param.name for param in self.spec_out.params if param in spec.params}
         inner = [joint for joint in joints if self._is_inner(joint) and joint.param in kept]
         self.outer = nn.ModuleList(Coupling(j, *_ends(paths, j), channels_in) for j in outer)
         self.inner = nn.ModuleList(MixedCoupling(j, *_ends(paths, j), channels_in, channels_out) for j in inner)
         self.beside = [str(joint.param) for joint in inner]
         self.space = replace(spec, params=(*spec.params, *used))
-        self.linear = EquivariantLinear(
+        self.linear = BlendedLinear(
             self.space, channels_in, channels_out, spec_out=self.spec_out, bias=bias, allowed=allowed
         )
+        self._prepare(paths)
         self.reset_parameters()
+
+    def _prepare(self, paths: Paths) -> None:
+        """Tell the linear part where every product comes from."""
+        products: dict[str, tuple[int, int]] = {}
+        thin: dict[str, int] = {}
+        for number, coupling in enumerate(self._outer()):
+            ends, outputs = _ends(paths, coupling.joint)
+            for row, param in enumerate(_products(paths, coupling.joint)):
+                products[param.name] = number, row
+                thin[param.name] = outputs if coupling.by_outputs else ends[row]
+        self._origin = Origin({param.name: pick for pick, param in paths.products()}, products)
+        self.linear.prepare(paths, self._origin, thin)
+
+    def _outer(self) -> Iterator[Coupling]:
+        for coupling in self.outer:
+            assert isinstance(coupling, Coupling)  # a list of modules does not say so
+            yield coupling
 
     def _used(self, products: Sequence[ParamSpec], allowed: Callable[[Half, Half], bool] | None) -> list[ParamSpec]:
         """The products that some parameter of the output can take."""
@@ -240,12 +266,10 @@ class PathProducts(nn.Module):
         """Apply the layer. Raises `ShapeError` for features of another space or channel count."""
         x.expect(self.spec, self.linear.channels_in)
         paths = Paths(self.wiring, x)
-        tensors = [*x.tensors, *(paths.values(pick) for pick in self._picks)]
-        for coupling, kept in zip(self.outer, self._kept, strict=True):
-            tensors += [product for product, keep in zip(coupling(paths), kept, strict=True) if keep]
-        out = dict(self.linear(WeightFeatures(self.space, tensors)).items())
+        reading = Reading(x, paths, [coupling.factors for coupling in self._outer()], self._origin)
+        out = dict(self.linear.blend(reading).items())
         for param, mixed in zip(self.beside, self.inner, strict=True):
-            out[param] = out[param] + mixed(paths)
+            out[param] = mixed(paths, out[param])
         return WeightFeatures(self.spec_out, out)
 
     def extra_repr(self) -> str:
@@ -256,7 +280,7 @@ class PathProducts(nn.Module):
 def _ends(paths: Paths, joint: Joint) -> tuple[list[int], int]:
     """How many ends each path into a joint's target has, and how many the paths from its source have together."""
     columns = paths.columns(joint)
-    return [path.values.shape[3] for path in paths.rows(joint)], 0 if columns is None else columns.shape[3]
+    return [path.ends for path, _ in paths.rows(joint)], 0 if columns is None else columns.shape[2]
 
 
 def _on_one_side(spec: NetworkSpec, sides: Mapping[str, tuple[str, ...]], source: Half, target: Half) -> bool:
@@ -273,7 +297,7 @@ def _products(paths: Paths, joint: Joint) -> Iterator[ParamSpec]:
     """A joint's products as parameters."""
     axes = paths.wiring.axis(joint.target), paths.wiring.axis(joint.source)
     legs = [Leg(axis, powers) for axis, powers in zip(axes, joint.powers, strict=True)]
-    yield from (product_param(f"{joint.name} < {path.origin}", legs) for path in paths.rows(joint))
+    yield from (product_param(f"{joint.name} < {path.origin}", legs) for path, _ in paths.rows(joint))
 
 
 class PathInvariants(nn.Module):
