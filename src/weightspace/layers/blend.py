@@ -208,20 +208,16 @@ class BlendedLinear(EquivariantLinear):
 
     def blend(self, reading: Reading) -> WeightFeatures:
         """The map of what is read."""
-        parts: list[list[tuple[int, Tensor]]] = [[] for _ in self.spec_out.params]
-        for groups, (_, widths, spreads), weight in zip(self._groups, self._steps, self.weights, strict=True):
-            columns = weight.split([group.width for group in groups], 1) if len(groups) > 1 else (weight,)
-            mixed: Tensor | None = None
-            for group, band in zip(groups, columns, strict=True):
-                mixed = group.add(mixed, reading, band)
-            assert mixed is not None  # no mix without a source
-            bands = mixed.split(widths, -1) if len(widths) > 1 else (mixed,)
-            for spread, band in zip(spreads, bands, strict=True):
-                parts[spread.param].append((spread.size, spread(band, self.channels_out)))
-        for spread, constant in zip(self._constant_spreads, self.constants, strict=True):
-            parts[spread.param].append((0, spread(constant[None], self.channels_out)))
-        x = reading.x
-        return WeightFeatures(self.spec_out, [self._total(row, terms, x) for row, terms in enumerate(parts)])
+        pairs = zip(self._groups, self.weights, strict=True)
+        return self._spread((self._mixed(groups, weight, reading) for groups, weight in pairs), reading.x)
+
+    def _mixed(self, groups: Sequence[Group], weight: Tensor, reading: Reading) -> Tensor:
+        columns = weight.split([group.width for group in groups], 1) if len(groups) > 1 else (weight,)
+        mixed: Tensor | None = None
+        for group, band in zip(groups, columns, strict=True):
+            mixed = group.add(mixed, reading, band)
+        assert mixed is not None  # no mix without a source
+        return mixed
 
 
 def _joined(sources: Iterator[Source | Stretch]) -> Iterator[Source | Stretch]:

@@ -1,6 +1,6 @@
 """Every linear map between weight spaces that respects their symmetries."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -190,12 +190,18 @@ class EquivariantLinear(nn.Module):
         """Apply the layer. Raises `ShapeError` for features of another space or channel count."""
         x.expect(self.spec, self.channels_in)
         reduced = [reduction(x.tensors[reduction.param]) for reduction in self._reductions]
-        parts: list[list[tuple[int, Tensor]]] = [[] for _ in self.spec_out.params]
-        for (sources, widths, spreads), weight in zip(self._steps, self.weights, strict=True):
+        mixed = []
+        for (sources, _, _), weight in zip(self._steps, self.weights, strict=True):
             inputs = [reduced[source] for source in sources]
             # The largest tensor is usually alone: to join or split one tensor would copy it, forward or backward.
-            mixed = F.linear(torch.cat(inputs, dim=-1) if len(inputs) > 1 else inputs[0], weight)
-            bands = mixed.split(widths, dim=-1) if len(widths) > 1 else (mixed,)
+            mixed.append(F.linear(torch.cat(inputs, dim=-1) if len(inputs) > 1 else inputs[0], weight))
+        return self._spread(mixed, x)
+
+    def _spread(self, mixed: Iterable[Tensor], x: WeightFeatures) -> WeightFeatures:
+        """Every mix over the parameters that it is for, and the constants; `x` tells the batch and the type."""
+        parts: list[list[tuple[int, Tensor]]] = [[] for _ in self.spec_out.params]
+        for mix, (_, widths, spreads) in zip(mixed, self._steps, strict=True):
+            bands = mix.split(widths, dim=-1) if len(widths) > 1 else (mix,)
             for spread, band in zip(spreads, bands, strict=True):
                 parts[spread.param].append((spread.size, spread(band, self.channels_out)))
         for spread, constant in zip(self._constant_spreads, self.constants, strict=True):
