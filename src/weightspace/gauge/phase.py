@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class SinePlace:
         axis: of its units.
         step: how much the bias changes in half a turn, `pi / omega`.
         params: all that leads into it, and nowhere else.
-        biases: those among them that come from nowhere; the first takes the shift.
+        biases: those among them that are added as they are; the first takes the shift.
     """
 
     name: str
@@ -36,9 +37,18 @@ class SinePlace:
 def fold_phases(x: WeightFeatures) -> WeightFeatures:
     r"""The networks with all phases of sine units between `-pi/2` and `pi/2`, and the same functions.
 
-    A unit computes :math:`\sin(\omega (w z + b))`. With `k` the integer nearest to :math:`\omega b / \pi` its bias
-    becomes :math:`b - k \pi / \omega`, and for odd `k` everything that comes into the unit changes sign. What leaves
-    it is untouched. Phases of exactly half a turn have two equal spellings and keep theirs.
+    A unit computes :math:`\sin(\omega (w z + b))`, with the frequency of its own place. With `k` the integer nearest
+    to :math:`\omega b / \pi` its bias becomes :math:`b - k \pi / \omega`, and for odd `k` everything that comes into
+    the unit changes sign. What leaves it is untouched, so units may share their axis with others, as on a residual
+    stream.
+
+    A place is left as it is where this would not be right, or cannot be told to be: it has no bias, something without a
+    parameter comes in (a residual sum), a parameter that leads into it is used elsewhere too, or the spec does not
+    tell the frequency. So are cosines, which are even: nothing that comes in could make up for half a turn.
+
+    The fold jumps. Phases of exactly half a turn either way are two spellings of one unit, :math:`(w, b)` and
+    :math:`(-w, -b)`, and each keeps its own; a little beyond, a unit is spelt by the other one. Between the jumps the
+    gradient is one for biases, and one or minus one for what comes in. `PhaseView` has no such seam.
 
     Symmetry:
         `fold_phases(act(g, x)) == act(g, fold_phases(x))`; folding twice changes nothing.
@@ -54,14 +64,19 @@ def fold_phases(x: WeightFeatures) -> WeightFeatures:
         Kalogeropoulos et al., "Scale Equivariant Graph Metanetworks", NeurIPS 2024, on phases; the frequency `omega`
         belongs into the fold.
     """
-    return shift_phases(x, phases(x))
+    folded = dict(shift_phases(x, phases(x)).items())
+    for place in sine_places(x.spec):
+        if len(place.biases) == 1:  # rounding can leave a phase beyond half a turn, which a second fold would turn
+            half, name = abs(place.step) / 2, place.biases[0]
+            folded[name] = folded[name].clamp(-half, half)
+    return WeightFeatures(x.spec, folded)
 
 
 def phases(x: WeightFeatures) -> dict[str, Tensor]:
     """How many half turns the biases of each sine place are away from zero: `(batch, *outer, units, channels)`.
 
     Only places whose phases may be shifted are listed: every wire into them carries a parameter of its own, at
-    least one of them a bias, and no positive factor acts.
+    least one of them a bias, no positive factor acts, and the frequency is known.
     """
     return {
         place.name: torch.round(sum(x[name] for name in place.biases) / place.step) for place in sine_places(x.spec)
@@ -94,10 +109,18 @@ def _at_target(spec: NetworkSpec, name: str, place: str, values: Tensor) -> Tens
     return laid(values, (*leg_dims(spec, param, position), channels), channels + 1)
 
 
-def sine_places(spec: NetworkSpec) -> list[SinePlace]:
-    """The places of sine units whose phases may be shifted."""
+@lru_cache(maxsize=64)
+def sine_places(spec: NetworkSpec) -> tuple[SinePlace, ...]:
+    """The places of sine units whose phases may be shifted.
+
+    Example:
+        >>> from weightspace.spec import Sine, spec_of
+        >>> network = torch.nn.Sequential(torch.nn.Linear(2, 8), Sine(30.0), torch.nn.Linear(8, 1))
+        >>> [(place.name, place.params, place.biases) for place in sine_places(spec_of(network))]
+        [('0', ('0.weight', '0.bias'), ('0.bias',))]
+    """
     found = (_shiftable(spec, place) for place in spec.places if place.activation == "sine")
-    return [place for place in found if place is not None]
+    return tuple(place for place in found if place is not None)
 
 
 def _shiftable(spec: NetworkSpec, place: Place) -> SinePlace | None:
@@ -109,9 +132,10 @@ def _shiftable(spec: NetworkSpec, place: Place) -> SinePlace | None:
     scaled = any(p for f, p in zip(factors, place.powers, strict=True) if f is Factor.POSITIVE)
     outlines = {param: [leg.axis for leg in spec.param(param).legs] for param in params}
     plain = [axis.name for axis in nest(spec, place.axis)]
-    biases = tuple(w.param for w in wires if w.param is not None and w.source is None and outlines[w.param] == plain)
+    added = [w.param for w in wires if w.param is not None and w.source is None and spec.param(w.param).role != "gain"]
+    biases = tuple(name for name in added if outlines[name] == plain)
+    omega = dict(place.constants).get("omega", 0.0)
     whole = len(params) == len(wires) == len(outlines) and all(place.axis in legs for legs in outlines.values())
-    if not (biases and whole and owned) or scaled or place.merge != "sum":
+    if not (biases and whole and owned and omega) or scaled or place.merge != "sum":
         return None
-    step = math.pi / dict(place.constants).get("omega", 1.0)
-    return SinePlace(place.name, place.axis, step, params, biases)
+    return SinePlace(place.name, place.axis, math.pi / omega, params, biases)

@@ -15,6 +15,13 @@ from weightspace.spec.trace.value import Mark, Value, fixed, uniform
 __all__ = ["activate"]
 
 
+UNCHANGED = frozenset(
+    {"alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "flatten", "unflatten", "permute"}
+    | {"reshape", "squeeze", "t", "to", "transpose", "unsqueeze", "view", "_to_copy", "_unsafe_view"}
+)
+"""Operations that leave every number as it is, one for one."""
+
+
 def _number(x: Any) -> bool:
     return isinstance(x, int | float | complex | bool)
 
@@ -239,11 +246,49 @@ def activate(t: Tracer, node: Node, x: Value, row: Activation, constants: tuple[
 
 @rule("sin")
 def sine(t: Tracer, node: Node, x: Value) -> Value:
-    """`sin(omega x)`: a factor just ahead of it is the frequency."""
-    omega, before = 1.0, node.args[0]
-    if isinstance(before, Node) and getattr(before.target, "_opname", "") == "mul":
-        omega = next((float(a) for a in before.args if isinstance(a, int | float)), 1.0)
-    return activate(t, node, x, ACTIVATIONS["sine"], (("omega", omega),))
+    """`sin(omega x)`: numbers that its units are multiplied with on the way are the frequency.
+
+    Where something else has come in between, the sine of what arrives at its place is not `sin(omega x)` for any
+    `omega`, and none is told.
+    """
+    omega, origins = _frequency(node.args[0])
+    marks = [mark for slot in t.slots(x.dims) for mark in t.leaf_marks(slot)]
+    own = omega != 0 and all(mark.place is None or mark.place.split(":")[0] in origins for mark in marks)
+    return activate(t, node, x, ACTIVATIONS["sine"], (("omega", omega),) if own else ())
+
+
+def _frequency(node: Any) -> tuple[float, set[str]]:
+    """The number that units are multiplied with on their way to a node, and the nodes that they come from.
+
+    No nodes where several numbers meet.
+    """
+    omega = 1.0
+    while isinstance(node, Node):
+        factor = _factor(node)
+        if getattr(node.target, "_opname", "") in ("cat", "concat", "concatenate"):
+            factors, origins = zip(*(_frequency(part) for part in node.args[0]), strict=True)  # type: ignore[union-attr]
+            return omega * factors[0], set().union(*origins) if len(set(factors)) == 1 else set()
+        if factor is None:
+            return omega, set() if _scaled(node) else {node.name}
+        omega, node = omega * factor, next(a for a in node.args if isinstance(a, Node))
+    return omega, set()
+
+
+def _scaled(node: Node) -> bool:
+    """Whether an operation takes multiples of its parameters."""
+    params = node.args if "addmm" in getattr(node.target, "_opname", "") else node.args[1:]
+    return bool({"alpha", "beta"} & set(node.kwargs)) or any(_frequency(param)[0] != 1 for param in params)
+
+
+def _factor(node: Node) -> float | None:
+    """The number that an operation multiplies all numbers with, where it does nothing else."""
+    name = getattr(node.target, "_opname", "")
+    numbers = [float(a) for a in node.args if isinstance(a, int | float)]
+    if name == "mul" and numbers:
+        return numbers[0]
+    if name in ("div", "true_divide") and isinstance(node.args[0], Node) and numbers not in ([], [0.0]):
+        return None if node.kwargs else 1 / numbers[0]
+    return -1.0 if name in ("neg", "negative") else 1.0 if name in UNCHANGED else None
 
 
 @rule("zeros", "zeros_like", "new_zeros")
