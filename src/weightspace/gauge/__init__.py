@@ -6,11 +6,13 @@ from weightspace.gauge.family import families
 from weightspace.gauge.interpolate import BarrierCurve, barrier_curve, interpolate, recalibrate
 from weightspace.gauge.norm import gauge_norms
 from weightspace.gauge.phase import fold_phases
+from weightspace.gauge.phase_view import PhaseView
 from weightspace.gauge.same import Sameness, same
 
 __all__ = [
     "Aligned",
     "BarrierCurve",
+    "PhaseView",
     "Sameness",
     "align",
     "align_activations",

@@ -5,6 +5,7 @@ from weightspace.models.graph_metanet import GMN, NGGNN, GaugeGMN
 from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
+from weightspace.models.phased import Phased
 from weightspace.models.readout import Edit, Invariant, Readout
 from weightspace.models.saving import load, save
 from weightspace.models.scalegmn import ScaleGMN
@@ -21,6 +22,7 @@ __all__ = [
     "GaugeGMN",
     "Invariant",
     "MonomialNFN",
+    "Phased",
     "Readout",
     "ScaleGMN",
     "StatNN",
