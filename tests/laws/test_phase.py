@@ -189,8 +189,8 @@ def test_the_library_takes_its_spec(name: str) -> None:
     view = PhaseView(x.spec)
     assert NetworkSpec.from_json(view.spec.to_json()) == view.spec
     before, graph = Graph(x.spec), Graph(view.spec)
-    crooked = {(e.param, e.target) for e in (*graph.wires, *graph.biases) if not e.straight}
-    assert crooked <= {(e.param, e.target) for e in (*before.wires, *before.biases) if not e.straight}
+    crooked = {(e.param, e.target.name) for e in (*graph.wires, *graph.biases) if not e.straight}
+    assert crooked <= {(e.param, e.target.name) for e in (*before.wires, *before.biases) if not e.straight}
     assert graph.unread == before.unread
     assert (graph.inputs, graph.outputs) == (before.inputs, before.outputs)
     seen = view.features(x)
@@ -324,7 +324,7 @@ def test_gradients_are_finite_everywhere() -> None:
 
 def test_scales_are_taken_of_what_is_seen() -> None:
     x = networks("siren")
-    network = Phased.preset("demo", x.spec, ANSWER)
+    network = Phased(x.spec, ANSWER, inside="MonomialNFN", settings={"stem": (4,), "trunk": (4,)})
     assert network.norm.fit(x).spec == x.spec
     seen = network.view.features(x)
     expected = torch.stack([tensor.square().mean().sqrt() for tensor in seen.tensors])

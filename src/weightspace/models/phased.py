@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from weightspace.errors import unknown
 from weightspace.gauge import PhaseView
 from weightspace.layers import ParameterScale
+from weightspace.layers.sharing import GraphScale
 from weightspace.models.construction import arguments, remember
+from weightspace.models.graph_metanet import GMN
 from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.readout import Invariant, Readout
-from weightspace.models.scalegmn import GMN, ScaleGMN
+from weightspace.models.scalegmn import ScaleGMN
 from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures
 
@@ -36,7 +38,7 @@ class ViewScale:
     """
 
     view: PhaseView
-    scale: ParameterScale
+    scale: ParameterScale | GraphScale
 
     @property
     def spec(self) -> NetworkSpec:
@@ -123,7 +125,7 @@ class Phased(nn.Module):
     def norm(self) -> ViewScale:
         """The scales that training takes from the training networks."""
         scale = self.inner.norm
-        assert isinstance(scale, ParameterScale)
+        assert isinstance(scale, ParameterScale | GraphScale)
         return ViewScale(self.view, scale)
 
     def forward(self, x: WeightFeatures) -> Tensor | WeightFeatures:
