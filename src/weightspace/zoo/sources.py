@@ -471,10 +471,10 @@ def _from_records(file: str, content: bytes) -> tuple[Pixels, Labels]:
 
 def _decode_cifar10_grey(files: Files) -> tuple[Pixels, Labels, Pixels, Labels]:
     train, labels, test, test_labels = _decode_cifar10(files)
-    return _grey(train), labels, _grey(test), test_labels
+    return grey(train), labels, grey(test), test_labels
 
 
-def _grey(pixels: Pixels) -> Pixels:
+def grey(pixels: Pixels) -> Pixels:
     """ITU-R BT.601 luma, rounded to whole levels."""
     return np.round(pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.uint8)
 

@@ -1,7 +1,19 @@
-"""Recipes that fit zoos of networks side by side."""
+"""Recipes that make zoos of networks side by side."""
 
-from weightspace.zoo.generate.recipe import make_siren_zoo
+from weightspace.zoo.generate.cnn import CnnSettings, train_cnns
+from weightspace.zoo.generate.recipe import make_cnn_zoo, make_siren_zoo
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, render
+from weightspace.zoo.generate.template import modules, template
 
-# The architecture itself stays in its file: a name `siren` here would hide the file of that name.
-__all__ = ["SirenSettings", "fit_sirens", "make_siren_zoo", "render"]
+# The architectures themselves stay in their files: names `siren` and `cnn` here would hide the files of these names.
+__all__ = [
+    "CnnSettings",
+    "SirenSettings",
+    "fit_sirens",
+    "make_cnn_zoo",
+    "make_siren_zoo",
+    "modules",
+    "render",
+    "template",
+    "train_cnns",
+]

@@ -1,27 +1,38 @@
-"""The recipe of a zoo of SIRENs: which images, which numbers, which rows; fitted and committed shard by shard."""
+"""The recipes of zoos: which images, which numbers, which rows; made and committed shard by shard."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from weightspace.errors import DataError
 from weightspace.spec import spec_of
 from weightspace.weights import features_of
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest
+from weightspace.zoo.generate.cnn import CnnSettings, Trained, cnn_spec, evaluate, hyper, state_of, train_cnns
+from weightspace.zoo.generate.cnn import forward_pass as cnn_forward_pass
+from weightspace.zoo.generate.pixels import held_out, prepare
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, forward_pass, siren
 from weightspace.zoo.sources import Images
 from weightspace.zoo.split import assign
 from weightspace.zoo.store import ZooWriter
 
-__all__ = ["SHARD", "make_siren_zoo"]
+__all__ = ["CNN_SHARD", "SHARD", "make_cnn_zoo", "make_siren_zoo"]
 
 SHARD = 256
-"""Networks per shard: what an interrupted run loses at most."""
+"""SIRENs per shard: what an interrupted run loses at most."""
+
+CNN_SHARD = 64
+"""CNNs per shard; one takes much longer than a SIREN."""
+
+Networks = Mapping[str, Tensor]
+Columns = Mapping[str, Any]
 
 
 def make_siren_zoo(
@@ -64,41 +75,175 @@ def make_siren_zoo(
         raise DataError(
             f"count is {count}; {images.name} has {len(images)} images: ask for 1 to {len(images)} networks."
         )
-    if seed < 0:
-        raise DataError(f"seed is {seed}; expected 0 or more.")
-    manifest = _manifest(images, settings, count, seed)
+    _check_seed(seed)
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
+
+    def fit(numbers: Tensor) -> tuple[Networks, Columns]:
+        ids = chosen[numbers]
+        targets = torch.from_numpy(images.train[ids]).float() / 255
+        state, psnr = fit_sirens(targets, numbers, settings, progress=progress)
+        return state, {
+            "number": numbers.numpy(),
+            "image": ids.astype(np.int64),
+            "label": images.labels[ids].astype(np.int64),
+            "split": pa.array(assign(ids, seed=seed).tolist(), pa.string()),
+            "psnr": psnr.numpy(),
+            "diverged": psnr.isnan().numpy(),
+            "seed": np.full(len(ids), settings.seed, np.int64),
+        }
+
+    return _fill(path, _siren_manifest(images, settings, count, seed), fit, Plan(count, SHARD), progress)
+
+
+def make_cnn_zoo(
+    path: str | Path,
+    images: Images,
+    settings: CnnSettings,
+    *,
+    count: int,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Zoo:
+    """A zoo of CNNs on disk that tell the images of a data set apart; a second call goes on where the first stopped.
+
+    Each network has a row for each of its checkpoints, in their order; the column ``final`` marks the last. Splits
+    belong to networks: all rows of one lie in the same. A network that diverged keeps its last finite weights in the
+    rows that it did not reach, marked in ``diverged``; ``step`` says after how many steps a row's weights were reached.
+    A zoo that is asked for more networks later keeps those it has (a last shard that was not full is trained again,
+    which may change its networks by rounding).
+
+    Accuracies and losses are told on the first ``settings.evaluated`` of the held-out images (the data set's test
+    images; every fifth image where there are none) and on as many of the network's own training images, or as few as
+    the smallest training fraction has.
+
+    Args:
+        path: the zoo's folder.
+        images: the data set.
+        settings: how each network is trained.
+        count: networks wanted; a zoo that holds more keeps them.
+        seed: key of the choice of training images and of the networks' splits, not negative.
+        progress: called with the number of networks that are newly there, those found on disk included.
+
+    Raises:
+        DataError: no networks, a negative seed, or fewer images than a batch.
+        StorageError: the folder cannot be written.
+        FormatError: a zoo with other settings in the folder.
+
+    Example:
+        >>> import tempfile
+        >>> from weightspace.zoo import load_images
+        >>> settings = CnnSettings(steps=(5, 20), images=200, evaluated=100)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     zoo = make_cnn_zoo(folder, load_images("digits"), settings, count=4)
+        ...     len(zoo), zoo.column("network").tolist(), zoo.column("final").sum().item()
+        (12, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], 4)
+
+    References:
+        Unterthiner et al., *Predicting Neural Network Accuracy from Weights*, 2020.
+    """
+    if count < 1:
+        raise DataError(f"count is {count}; expected at least 1 network.")
+    _check_seed(seed)
+    train, labels, test, test_labels = held_out(images)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(train))[: settings.images])
+    classes = int(max(labels.max(), test_labels.max())) + 1
+    data = prepare(train[chosen], labels[chosen])
+    shown = prepare(test[: settings.evaluated], test_labels[: settings.evaluated])
+
+    def train_shard(numbers: Tensor) -> tuple[Networks, Columns]:
+        trained = train_cnns(data, numbers, settings, classes=classes, progress=progress)
+        flat = trained.weights.flatten(0, 1)
+        told = {}
+        for name, (seen, rows) in {
+            "test": (shown, torch.arange(len(shown)).expand(len(flat), -1)),
+            "train": (data, trained.images.repeat_interleave(len(settings.checkpoints), 0)),
+        }.items():
+            told[f"{name}_loss"], told[f"{name}_accuracy"] = evaluate(flat, seen, rows, settings, classes=classes)
+        columns = _cnn_columns(settings, numbers, trained) | {name: column.numpy() for name, column in told.items()}
+        columns["gap"] = columns["train_accuracy"] - columns["test_accuracy"]
+        splits = assign(columns["network"], seed=seed).tolist()
+        return state_of(flat, settings, classes), columns | {"split": pa.array(splits, pa.string())}
+
+    plan = Plan(count, CNN_SHARD, rows=len(settings.checkpoints))
+    return _fill(path, _cnn_manifest(images, settings, classes, plan, seed), train_shard, plan, progress)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many networks there are to be, how many in a shard, and how many rows each has."""
+
+    count: int
+    shard: int
+    rows: int = 1
+
+
+def _fill(
+    path: str | Path,
+    manifest: Manifest,
+    make: Callable[[Tensor], tuple[Networks, Columns]],
+    plan: Plan,
+    progress: Callable[[int], None] | None,
+) -> Zoo:
+    """Makes the shards that are not there yet, by the numbers of their networks."""
     writer = ZooWriter(path, manifest)
-    for shard, first in enumerate(range(0, count, SHARD)):
-        ids = chosen[first : first + SHARD]
-        if writer.rows.get(shard, 0) < len(ids):
-            numbers = torch.arange(first, first + len(ids))
-            targets = torch.from_numpy(images.train[ids]).float() / 255
-            state, psnr = fit_sirens(targets, numbers, settings, progress=progress)
-            rows = {
-                "number": numbers.numpy(),
-                "image": ids.astype(np.int64),
-                "label": images.labels[ids].astype(np.int64),
-                "split": pa.array(assign(ids, seed=seed).tolist(), pa.string()),
-                "psnr": psnr.numpy(),
-                "diverged": psnr.isnan().numpy(),
-                "seed": np.full(len(ids), settings.seed, np.int64),
-            }
-            writer.write(shard, features_of(manifest.spec, state), pa.table(rows))
+    for shard, first in enumerate(range(0, plan.count, plan.shard)):
+        numbers = torch.arange(first, min(first + plan.shard, plan.count))
+        if writer.rows.get(shard, 0) < len(numbers) * plan.rows:
+            state, columns = make(numbers)
+            writer.write(shard, features_of(manifest.spec, state), pa.table(columns))
         elif progress is not None:
-            progress(len(ids))
+            progress(len(numbers))
     return open_zoo(path)
 
 
-def _manifest(images: Images, settings: SirenSettings, count: int, seed: int) -> Manifest:
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise DataError(f"seed is {seed}; expected 0 or more.")
+
+
+def _cnn_columns(settings: CnnSettings, numbers: Tensor, trained: Trained) -> dict[str, Any]:
+    """What each row is and what its network was given."""
+    rows = len(settings.checkpoints)
+    drawn = [asdict(hyper(settings, number)) for number in numbers.tolist() for _ in range(rows)]
+    network, checkpoint = np.repeat(numbers.numpy(), rows), np.tile(np.arange(rows), len(numbers))
+    columns: dict[str, Any] = {
+        "number": network * rows + checkpoint,
+        "network": network,
+        "checkpoint": checkpoint,
+        "step": trained.steps.flatten().numpy(),
+        "final": checkpoint == rows - 1,
+        "diverged": trained.diverged.flatten().numpy(),
+    }
+    columns |= {name: [one[name] for one in drawn] for name in drawn[0]}
+    return columns | {
+        "activation": [settings.activation] * len(drawn),
+        "seed": np.full(len(drawn), settings.seed, np.int64),
+    }
+
+
+def _siren_manifest(images: Images, settings: SirenSettings, count: int, seed: int) -> Manifest:
     height, width, *colours = images.train.shape[1:]
-    # How many networks share a thread is a matter of speed: it does not tell zoos apart.
-    kept = {key: value for key, value in asdict(settings).items() if key != "chunk"}
     return Manifest(
         spec=spec_of(siren(settings, *colours)),
         recipe="siren",
-        settings=kept | {"image_seed": seed},
+        settings=_kept(settings) | {"image_seed": seed},
         forward=forward_pass(settings) | {"height": height, "width": width},
         source={"name": images.name, "checksum": images.checksum},
         count=count,
     )
+
+
+def _cnn_manifest(images: Images, settings: CnnSettings, classes: int, plan: Plan, seed: int) -> Manifest:
+    return Manifest(
+        spec=cnn_spec(settings, classes),
+        recipe="cnn",
+        settings=_kept(settings) | {"image_seed": seed},
+        forward=cnn_forward_pass(settings) | {"classes": classes},
+        source={"name": images.name, "checksum": images.checksum},
+        count=plan.count * plan.rows,
+    )
+
+
+def _kept(settings: SirenSettings | CnnSettings) -> dict[str, Any]:
+    # How many networks share a thread is a matter of speed: it does not tell zoos apart.
+    return {key: value for key, value in asdict(settings).items() if key != "chunk"}

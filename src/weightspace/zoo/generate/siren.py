@@ -10,8 +10,7 @@ starts.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
@@ -25,6 +24,7 @@ from weightspace.errors import DataError, ShapeError, TrainingError, unknown
 from weightspace.spec import Sine
 from weightspace.weights import WeightFeatures
 from weightspace.zoo.generate.chunk import Chunk, Shapes, blocks, grid
+from weightspace.zoo.generate.thread import one_thread_per_operation, side_by_side
 
 __all__ = ["SirenSettings", "fit_sirens", "forward_pass", "initial_state", "learning_rate", "render", "siren"]
 
@@ -206,17 +206,14 @@ def fit_sirens(
     planes = images.detach().reshape(*images.shape[:3], channels).permute(0, 3, 1, 2).contiguous()
     shapes, start = _shapes(settings, channels), initial_state(settings, numbers, channels)
     flat = torch.cat([block.flatten(1) for block in start.values()], 1).to(images.dtype)
-    stop, fitted = Event(), []
-    with _one_thread_per_operation() as threads, ThreadPoolExecutor(threads) as pool:
-        try:
-            chunks = zip(flat.split(settings.chunk), planes.split(settings.chunk), strict=True)
-            for weights, psnr in pool.map(partial(_fit_chunk, settings, shapes, stop), *zip(*chunks, strict=True)):
+    chunks, fitted = zip(flat.split(settings.chunk), planes.split(settings.chunk), strict=True), []
+    with one_thread_per_operation() as threads:
+        made = side_by_side(partial(_fit_chunk, settings, shapes), chunks, threads=threads)
+        with closing(made):
+            for weights, psnr in made:
                 fitted.append((weights, psnr))
                 if progress is not None:
                     progress(len(psnr))
-        finally:
-            # An interrupt leaves no thread working on what nobody waits for.
-            stop.set()
     weights, psnr = (torch.cat(parts) for parts in zip(*fitted, strict=True))
     return dict(zip(shapes, blocks(weights, shapes), strict=True)), psnr
 
@@ -256,9 +253,10 @@ def render(networks: Mapping[str, Tensor] | WeightFeatures, settings: SirenSetti
 
 
 def _fit_chunk(
-    settings: SirenSettings, shapes: Shapes, stop: Event, flat: Tensor, targets: Tensor
+    settings: SirenSettings, shapes: Shapes, stop: Event, part: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Fitted parameters and their PSNR; cut short where the caller has given up."""
+    flat, targets = part
     chunk = Chunk(flat, targets, shapes, settings.omega)
     # A network that diverges is reported by its PSNR; sines of infinities warn of nothing new.
     with np.errstate(invalid="ignore"):
@@ -267,17 +265,6 @@ def _fit_chunk(
                 break
             chunk.step(step + 1, learning_rate(settings, step))
         return chunk.parameters, chunk.psnr()
-
-
-@contextmanager
-def _one_thread_per_operation() -> Iterator[int]:
-    """Holds torch to one thread per operation; gives the number of threads that it had before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield before
-    finally:
-        torch.set_num_threads(before)
 
 
 def _shapes(settings: SirenSettings, channels: int) -> dict[str, tuple[int, ...]]:
