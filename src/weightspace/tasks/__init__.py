@@ -1,5 +1,6 @@
 """What a model is asked to do: the loss, the score and the targets of each task (floor 6). A task knows no model."""
 
 from weightspace.tasks.classify import Classify
+from weightspace.tasks.predict import PredictAccuracy
 
-__all__ = ["Classify"]
+__all__ = ["Classify", "PredictAccuracy"]

@@ -34,6 +34,7 @@ class Zoo:
         manifest: what its networks are.
         shards: the shards to read.
         problems: what was left out.
+        chosen: the rows that count, numbered over all shards; all of them by default.
 
     Attributes:
         manifest: what the networks are and how they were made.
@@ -41,11 +42,21 @@ class Zoo:
         problems: what was left out on opening.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, shards: Sequence[Shard], problems: Sequence[Problem]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        shards: Sequence[Shard],
+        problems: Sequence[Problem],
+        chosen: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.problems = tuple(problems)
         self.table = _joined(path, shards)
+        self._chosen = chosen
+        if chosen is not None:
+            self.table = self.table.take(pa.array(chosen)).combine_chunks()
         self._shards = tuple(shards)
         self._ends = np.cumsum([shard.layout.networks for shard in shards], dtype=np.int64)
         self._blocks: dict[int, np.ndarray] = {}
@@ -57,17 +68,20 @@ class Zoo:
 
     @property
     def checksum(self) -> str:
-        """sha256 (hex) over the recorded digests of the manifest and of every shard's weights and rows."""
+        """sha256 (hex) over the recorded digests of the manifest and of every shard, and the rows that were chosen."""
         digest = hashlib.sha256(self.manifest.digest.encode())
         for shard in self._shards:
             digest.update(f"{shard.number} {shard.record.sha256} {shard.record.rows}".encode())
+        if self._chosen is not None:
+            digest.update(self._chosen.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def __repr__(self) -> str:
-        planned = "" if self.manifest.count in (None, len(self)) else f" of {self.manifest.count:,} planned"
+        whole = self._chosen is not None or self.manifest.count in (None, len(self))
+        planned = "" if whole else f" of {self.manifest.count:,} planned"
         return (
             f"Zoo({str(self.path)!r}: {len(self):,}{planned} {self.manifest.recipe} networks "
             f"of {self.spec.numel:,} parameters)"
@@ -75,7 +89,7 @@ class Zoo:
 
     def __reduce__(self) -> tuple[object, ...]:
         # A worker process maps the files itself; the weights do not travel.
-        return functools.partial(open_zoo, skip_damaged=bool(self.problems)), (self.path,)
+        return functools.partial(_opened, skip_damaged=bool(self.problems), chosen=self._chosen), (self.path,)
 
     def column(self, name: str) -> np.ndarray:
         """One column of the table as an array: ``(len(zoo),)``.
@@ -99,6 +113,26 @@ class Zoo:
             raise unknown("split", name, SPLITS)
         return np.flatnonzero(self.column("split") == name)
 
+    def only(self, rows: Rows) -> "Zoo":
+        """The zoo reduced to some of its rows, numbered anew from 0; nothing on disk is touched.
+
+        Args:
+            rows: a slice, row numbers in the order wanted, or one boolean for each row, as a comparison of a column
+                gives it: ``zoo.only(zoo.column("final"))``.
+
+        Raises:
+            DataError: a row that the zoo does not have, or booleans of another number.
+        """
+        if not isinstance(rows, slice):
+            mask = np.asarray(rows)
+            if mask.dtype == np.bool_:
+                if mask.shape != (len(self),):
+                    raise DataError(f"booleans have shape {mask.shape}; expected one for each of {len(self)} rows.")
+                rows = np.flatnonzero(mask)
+        wanted = self._wanted(rows)
+        chosen = wanted if self._chosen is None else self._chosen[wanted]
+        return Zoo(self.path, self.manifest, self._shards, self.problems, chosen)
+
     def features(self, rows: Rows = slice(None)) -> WeightFeatures:
         """The chosen networks, in the order asked for, as copies that may be changed.
 
@@ -115,6 +149,8 @@ class Zoo:
             FormatError: a shard that is damaged; rows of other shards remain readable.
         """
         wanted = self._wanted(rows)
+        if self._chosen is not None:
+            wanted = self._chosen[wanted]
         shard_of = np.searchsorted(self._ends, wanted, side="right")
         order = np.argsort(shard_of, kind="stable")
         grouped = shard_of[order]
@@ -193,6 +229,12 @@ def open_zoo(path: str | Path, *, skip_damaged: bool = False) -> Zoo:
         except FormatError as failure:
             raise FormatError(f"{failure} Or read the others: open_zoo({str(path)!r}, skip_damaged=True).") from failure
     return Zoo(root, manifest, shards, problems)
+
+
+def _opened(path: Path, *, skip_damaged: bool, chosen: npt.NDArray[np.int64] | None) -> Zoo:
+    """A zoo as another process had it."""
+    zoo = open_zoo(path, skip_damaged=skip_damaged)
+    return zoo if chosen is None else zoo.only(chosen)
 
 
 def _joined(path: Path, shards: Sequence[Shard]) -> pa.Table:

@@ -1,7 +1,7 @@
 """From a zoo's manifest back to torch modules."""
 
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
@@ -14,8 +14,6 @@ from weightspace.zoo.generate.siren import SirenSettings, siren
 __all__ = ["modules", "settings_of", "template"]
 
 _RECIPES: dict[str, type[SirenSettings] | type[CnnSettings]] = {"siren": SirenSettings, "cnn": CnnSettings}
-
-Settings = TypeVar("Settings", SirenSettings, CnnSettings)
 
 
 def settings_of(manifest: Manifest) -> SirenSettings | CnnSettings:
