@@ -62,6 +62,26 @@ def test_networks_that_diverged_are_counted_apart(run: Program, tmp_path: Path) 
     assert "5 diverged" in run("zoo", "info", tmp_path / "z").out
 
 
+def test_cnns_are_made_told_of_and_checked(run: Program, tmp_path: Path) -> None:
+    words = ("zoo", "make", "cnn", "--data", "digits", "--count", 4, "--steps", 3, 9, "--images", 100)
+    words = (*words, "--evaluated", 50, "--activation", "tanh", "--checkpoints", 0.5, 1, "--out", tmp_path / "z")
+    made = run(*words)
+    assert made.code == 0
+    assert "8 networks of 4,970 parameters, test accuracy" in made.out
+    told = run("zoo", "info", tmp_path / "z").out
+    for fact in ("8, by the recipe cnn", "16 x SIGN", "of 4 networks", "in the middle", "activation: tanh"):
+        assert fact in told
+    assert run("zoo", "check", tmp_path / "z").out == "8 networks, all sound.\n"
+    before = open_zoo(tmp_path / "z").checksum
+    assert run(*words).code == 0
+    assert open_zoo(tmp_path / "z").checksum == before
+
+
+def test_another_kind_of_zoo_is_refused(run: Program, tmp_path: Path) -> None:
+    assert run("zoo", "make", "cmm", "--out", tmp_path / "z").code == 2
+    assert not (tmp_path / "z").exists()
+
+
 def flip(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-3] ^= 1

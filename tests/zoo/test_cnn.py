@@ -12,6 +12,11 @@ from tests.oracles.cnn import load, train_one
 from torch import Tensor
 
 from weightspace.errors import DataError, FormatError, TrainingError, UnknownNameError
+from weightspace.spec import spec_of
+from weightspace.tasks import PredictAccuracy
+from weightspace.weights import act, flatten, sample_element
+from weightspace.zoo.dataset import open_zoo
+from weightspace.zoo.generate import convolution
 from weightspace.zoo.generate.cnn import (
     CnnSettings,
     cnn,
@@ -26,6 +31,8 @@ from weightspace.zoo.generate.descent import Descent
 from weightspace.zoo.generate.draw import INITS, OPTIMISERS, normal_matrix, stream
 from weightspace.zoo.generate.group import Group, Member
 from weightspace.zoo.generate.pixels import Pixels, held_out, prepare, resized
+from weightspace.zoo.generate.recipe import make_cnn_zoo
+from weightspace.zoo.generate.template import modules, settings_of, template
 from weightspace.zoo.sources import Images
 
 SMALL = CnnSettings(
@@ -103,17 +110,16 @@ def test_equals_one_at_a_time_in_single_precision(data: Pixels) -> None:
 @pytest.mark.parametrize("mutant", ["shift", "dropout", "decay", "bias correction", "bias", "slope"])
 def test_comparison_catches_mutants(mutant: str, data: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     """One flaw anywhere in a step shows."""
-    convolution = "weightspace.zoo.generate.convolution"
     settings = replace(one_optimiser(SMALL, "adam"), weight_decay=(1e-3, 1e-1), activation="tanh")
     if mutant == "shift":
-        monkeypatch.setattr(f"{convolution}._SECOND", 8)
-        backward = Passes.backward
+        shifted = convolution._shifted
 
-        def flawed(passes: Passes, *arguments: object) -> None:
-            passes.third.mul_(1.01)
-            backward(passes, *arguments)  # type: ignore[arg-type]
+        def swapped(planes: Tensor, width: int) -> list[Tensor]:
+            """One shift reads one row too far."""
+            first, second, *others = shifted(planes, width)
+            return [first, second.roll(1, 1), *others]
 
-        monkeypatch.setattr(Passes, "backward", flawed)
+        monkeypatch.setattr(convolution, "_shifted", swapped)
     elif mutant == "dropout":
         drop = Passes.drop
         monkeypatch.setattr(Passes, "drop", lambda passes, chance, rates: drop(passes, chance, rates + 1))
@@ -150,6 +156,21 @@ def test_chunks_and_company_change_rounding_only(data: Pixels) -> None:
     some = train_cnns(data, torch.tensor([5, 2]), settings)
     torch.testing.assert_close(some.weights, whole.weights[[5, 2]], rtol=0, atol=1e-4)
     assert torch.equal(some.images, whole.images[[5, 2]])
+
+
+def test_networks_without_dropout_are_not_touched_by_those_before_them(
+    data: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SMALL, chunk=1, steps=(4, 4))
+    drawn = "weightspace.zoo.generate.cnn.member"
+
+    def mixed(settings: CnnSettings, images: int, classes: int, number: int) -> Member:
+        return replace(member(settings, images, classes, number), dropped=0 if number else 128)
+
+    monkeypatch.setattr(drawn, mixed)
+    together = train_cnns(data, torch.arange(2), settings)
+    alone = train_cnns(data, torch.tensor([1]), settings)
+    assert torch.equal(together.weights[1:], alone.weights)
 
 
 def test_same_bytes_with_any_number_of_threads(data: Pixels) -> None:
@@ -315,3 +336,126 @@ def test_bad_input_is_refused(data: Pixels) -> None:
         train_cnns(data, torch.tensor([-1]), SMALL)
     with pytest.raises(DataError, match="40 images are fewer than a batch of 41"):
         train_cnns(data, torch.arange(1), replace(SMALL, batch=41))
+
+
+@pytest.fixture
+def images(monkeypatch: pytest.MonkeyPatch) -> Images:
+    """Sixty images with thirty to be tested on, and shards of four networks."""
+    monkeypatch.setattr("weightspace.zoo.generate.recipe.CNN_SHARD", 4)
+    (train, labels), (test, test_labels) = pictures(60, seed=1), pictures(30, seed=2)
+    return Images("patches", train, labels, "0" * 64, "Drawn by the test.", test, test_labels)
+
+
+@pytest.mark.parametrize(("activation", "symmetry"), [("relu", "POSITIVE"), ("tanh", "SIGN")])
+def test_zoo_holds_what_was_trained(activation: str, symmetry: str, images: Images, tmp_path: Path) -> None:
+    """Every row's accuracies and losses are those of its module; the spec has the activation's symmetry."""
+    settings, seen = replace(SMALL, activation=activation), []
+    zoo = make_cnn_zoo(tmp_path, images, settings, count=6, seed=3, progress=seen.append)
+    assert sum(seen) == 6
+    assert len(zoo) == 18
+    assert zoo.column("network").tolist() == [number for number in range(6) for _ in range(3)]
+    assert zoo.column("step").tolist() == [1, 3, 10] * 6
+    assert zoo.column("final").tolist() == [False, False, True] * 6
+    assert [(axis.size, str(axis.symmetry)) for axis in zoo.spec.free_axes] == [(16, symmetry)] * 3
+    inputs = torch.from_numpy(images.test[:20])[:, None].float() * 2 / 255 - 1
+    labels = torch.from_numpy(images.test_labels[:20])
+    for row, network in enumerate(modules(zoo)):
+        logits = network(inputs)
+        assert zoo.column("test_accuracy")[row] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+        assert zoo.column("test_loss")[row] == pytest.approx(
+            torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-4
+        )
+    gap = zoo.column("train_accuracy") - zoo.column("test_accuracy")
+    assert np.allclose(zoo.column("gap"), gap)
+    for row, number in enumerate(zoo.column("network")):
+        for name, value in asdict(hyper(settings, int(number))).items():
+            assert zoo.column(name)[row] == value
+
+
+def test_train_accuracy_is_told_on_the_networks_own_images(images: Images, tmp_path: Path) -> None:
+    zoo = make_cnn_zoo(tmp_path, images, SMALL, count=2)
+    chosen = np.sort(np.random.default_rng(0).permutation(60)[:40])
+    for row in (2, 5):
+        # The smallest fraction, a half of 40, has 20 images.
+        own = chosen[member(SMALL, 40, 10, row // 3).images[:20].numpy()]
+        inputs = torch.from_numpy(images.train[own])[:, None].float() * 2 / 255 - 1
+        (network,) = modules(zoo, row)
+        right = (network(inputs).argmax(1).numpy() == images.labels[own]).mean()
+        assert zoo.column("train_accuracy")[row] == pytest.approx(right)
+
+
+def test_template_of_a_zoo_has_its_symmetry(images: Images, tmp_path: Path) -> None:
+    zoo = make_cnn_zoo(tmp_path, images, replace(SMALL, activation="tanh"), count=1)
+    assert spec_of(template(zoo.manifest), torch.zeros(1, 1, 32, 32)) == zoo.spec
+    moved = act(sample_element(zoo.spec, len(zoo), generator=torch.Generator().manual_seed(0)), zoo.features())
+    inputs = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    for before, after in zip(modules(zoo), moved.to_modules(template(zoo.manifest)), strict=True):
+        torch.testing.assert_close(after(inputs), before(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_of_one_network_lie_in_one_split(images: Images, tmp_path: Path) -> None:
+    settings = replace(SMALL, steps=(1, 1), checkpoints=(0.0, 1.0))
+    zoo = make_cnn_zoo(tmp_path, images, settings, count=24, seed=1)
+    splits = zoo.column("split").reshape(24, 2)
+    assert (splits[:, 0] == splits[:, 1]).all()
+    assert len(set(splits[:, 0])) > 1
+    accuracies = PredictAccuracy().targets(zoo, zoo.split("test"))
+    assert torch.equal(accuracies, torch.from_numpy(zoo.column("test_accuracy")[zoo.split("test")]))
+
+
+def test_zoo_goes_on_after_an_interrupt(images: Images, tmp_path: Path) -> None:
+    settings = replace(SMALL, steps=(2, 9))
+    whole = make_cnn_zoo(tmp_path / "whole", images, settings, count=10)
+    done: list[int] = []
+
+    def interrupt(count: int) -> None:
+        done.append(count)
+        if sum(done) == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_cnn_zoo(tmp_path / "cut", images, settings, count=10, progress=interrupt)
+    assert len(open_zoo(tmp_path / "cut")) == 12
+    resumed: list[int] = []
+    cut = make_cnn_zoo(tmp_path / "cut", images, settings, count=10, progress=resumed.append)
+    assert resumed[0] == 4
+    assert sum(resumed) == 10
+    assert cut.checksum == whole.checksum
+
+
+def test_zoo_grows_and_keeps_its_networks(images: Images, tmp_path: Path) -> None:
+    small = make_cnn_zoo(tmp_path, images, SMALL, count=5)
+    before, splits = flatten(small.features()), small.column("split")
+    grown = make_cnn_zoo(tmp_path, images, SMALL, count=8)
+    assert len(grown) == 24
+    torch.testing.assert_close(flatten(grown.features(slice(15))), before, rtol=0, atol=1e-5)
+    assert (grown.column("split")[:15] == splits).all()
+
+
+def test_a_diverged_network_stays_in_the_zoo_and_is_marked(images: Images, tmp_path: Path) -> None:
+    settings = replace(one_optimiser(SMALL, "sgd"), learning_rate=(1e20, 1e20))
+    zoo = make_cnn_zoo(tmp_path, images, settings, count=2)
+    assert len(zoo) == 6
+    assert zoo.column("diverged")[zoo.column("final")].all()
+    assert flatten(zoo.features()).isfinite().all()
+    kept = zoo.only(~zoo.column("diverged"))
+    assert len(kept) == 6 - zoo.column("diverged").sum()
+    assert not kept.column("diverged").any()
+
+
+def test_zoo_refuses_other_settings_and_none(images: Images, tmp_path: Path) -> None:
+    make_cnn_zoo(tmp_path, images, SMALL, count=1)
+    make_cnn_zoo(tmp_path, images, replace(SMALL, chunk=1), count=1)
+    with pytest.raises(FormatError, match="activation"):
+        make_cnn_zoo(tmp_path, images, replace(SMALL, activation="tanh"), count=1)
+    with pytest.raises(DataError, match="count is 0"):
+        make_cnn_zoo(tmp_path / "other", images, SMALL, count=0)
+    with pytest.raises(DataError, match="seed is -1"):
+        make_cnn_zoo(tmp_path / "other", images, SMALL, count=1, seed=-1)
+
+
+def test_settings_come_back_from_the_manifest(images: Images, tmp_path: Path) -> None:
+    zoo = make_cnn_zoo(tmp_path, images, SMALL, count=1)
+    assert settings_of(zoo.manifest) == replace(SMALL, chunk=CnnSettings().chunk)
+    with pytest.raises(UnknownNameError, match="recipe"):
+        template(replace(zoo.manifest, recipe="lstm"))

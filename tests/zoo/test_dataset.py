@@ -116,6 +116,33 @@ def test_a_worker_opens_the_zoo_itself(small_zoo: SmallZoo) -> None:
     assert same(pickle.loads(sent), [0, 11], small_zoo.flat[[0, 11]])
 
 
+def test_only_some_rows(small_zoo: SmallZoo) -> None:
+    """By numbers, by a mask and twice in a row: table, splits and weights stay together."""
+    zoo = open_zoo(small_zoo.path)
+    mask = zoo.column("split") == "train"
+    for part, rows in (
+        (zoo.only([8, 2, 11]), [8, 2, 11]),
+        (zoo.only(slice(None, None, 3)), [0, 3, 6, 9]),
+        (zoo.only(mask), np.flatnonzero(mask).tolist()),
+        (zoo.only(torch.from_numpy(mask)), np.flatnonzero(mask).tolist()),
+        (zoo.only([8, 2, 11, 5]).only([3, 0]), [5, 8]),
+        (zoo.only(np.zeros(12, bool)), []),
+    ):
+        assert len(part) == len(rows)
+        assert part.column("number").tolist() == small_zoo.numbers[rows].tolist()
+        assert same(part, slice(None), small_zoo.flat[rows])
+        assert (part.split("train") == np.flatnonzero(mask[rows])).all()
+        assert same(pickle.loads(pickle.dumps(part)), slice(None), small_zoo.flat[rows])
+        assert part.checksum != zoo.checksum
+        assert "planned" not in repr(part)
+    assert same(zoo.only([8, 2, 11]), [2, 0], small_zoo.flat[[11, 8]])
+    assert zoo.only([8, 2]).checksum == zoo.only([8, 2]).checksum != zoo.only([2, 8]).checksum
+    with pytest.raises(DataError, match="row 3 does not exist"):
+        zoo.only([8, 2, 11]).features(3)
+    with pytest.raises(DataError, match=r"booleans have shape \(3,\); expected one for each of 12 rows"):
+        zoo.only(np.ones(3, bool))
+
+
 def test_a_zoo_in_the_making_opens(unmade: SmallZoo) -> None:
     unmade.write()
     empty = open_zoo(unmade.path)

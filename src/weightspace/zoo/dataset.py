@@ -73,7 +73,7 @@ class Zoo:
         for shard in self._shards:
             digest.update(f"{shard.number} {shard.record.sha256} {shard.record.rows}".encode())
         if self._chosen is not None:
-            digest.update(self._chosen.astype("<i8").tobytes())
+            digest.update(b"rows" + self._chosen.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def __len__(self) -> int:

@@ -76,9 +76,7 @@ def cnn(
     _made(out, images, count, "Training on", train)
 
 
-def _made(
-    out: Path, images: Images, count: int, doing: str, work: Callable[[Callable[[int], None]], Zoo]
-) -> None:
+def _made(out: Path, images: Images, count: int, doing: str, work: Callable[[Callable[[int], None]], Zoo]) -> None:
     """Makes a zoo under a progress bar and says what came of it."""
     print(images.note)
     with bars() as report:

@@ -5,10 +5,11 @@ images of 32 x 32. Every random draw is keyed by the seed and the network's numb
 what a network is. Networks take different numbers of steps: where one ends, the next one takes its place.
 
 References:
-    Unterthiner, Keysers, Gelly, Bousquet, Tolstikhin, *Predicting Neural Network Accuracy from Weights*, 2020, and its
-    published training program: the architecture, the initialisations, the L2 penalty of kernels, dropout after every
-    convolution, pixels from -1 to 1. The ranges of learning rate, weight decay, dropout, standard deviation and training
-    fraction are those of the Small CNN Zoo's table.
+    Unterthiner, Keysers, Gelly, Bousquet, Tolstikhin, *Predicting Neural Network Accuracy from Weights*, 2020. From its
+    published training program: the architecture, the L2 penalty of kernels, dropout after every convolution, pixels
+    from -1 to 1. The choices of initialisation, optimiser and training fraction, and the ends of all ranges but that of
+    the steps, are those of the columns of its table, as google-research/approxnn lists them (2022). Other than there,
+    sgd has a momentum, a batch is 32 images and not 512, and networks take hundreds of steps, not thousands.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from torch.nn import functional
 from weightspace.errors import DataError, TrainingError, unknown
 from weightspace.spec import NetworkSpec, spec_of
 from weightspace.zoo.generate.chunk import blocks
-from weightspace.zoo.generate.convolution import SIDE, Passes, layers, packing
+from weightspace.zoo.generate.convolution import CHANNELS, SIDE, Passes, layers, packing
 from weightspace.zoo.generate.draw import INITS, OPTIMISERS, batches, check_range, log_uniform, normal_matrix, stream
 from weightspace.zoo.generate.group import Group, Member
 from weightspace.zoo.generate.pixels import Pixels
@@ -111,7 +112,12 @@ class CnnSettings:
         if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):
             raise TrainingError(f"fractions are {self.fractions}; expected shares above 0 up to 1.")
         shares = self.checkpoints
-        if not shares or shares[0] < 0 or shares[-1] != 1 or not all(a < b for a, b in zip(shares, shares[1:], strict=False)):
+        if (
+            not shares
+            or shares[0] < 0
+            or shares[-1] != 1
+            or not all(a < b for a, b in zip(shares, shares[1:], strict=False))
+        ):
             raise TrainingError(f"checkpoints are {shares}; expected shares from 0 in ascending order, the last one 1.")
         self._check_names()
 
@@ -127,7 +133,10 @@ class CnnSettings:
 
 @dataclass(frozen=True)
 class Hyper:
-    """The hyper-parameters of one network, named as in :class:`CnnSettings`; ``init_std`` counts for some inits only."""
+    """The hyper-parameters of one network, named as in :class:`CnnSettings`.
+
+    All are drawn for every network, though ``init_std`` counts for two of the inits only.
+    """
 
     learning_rate: float
     weight_decay: float
@@ -160,7 +169,7 @@ class Trained:
     images: Tensor
 
 
-def cnn(settings: CnnSettings, classes: int = 10, channels: int = 16) -> nn.Sequential:
+def cnn(settings: CnnSettings, classes: int = 10) -> nn.Sequential:
     """The architecture as a torch module, freshly initialised by torch; a template for specs and modules.
 
     Dropout has no part in it: it is off where a network is asked.
@@ -168,7 +177,6 @@ def cnn(settings: CnnSettings, classes: int = 10, channels: int = 16) -> nn.Sequ
     Args:
         settings: its ``activation`` counts.
         classes: outputs.
-        channels: units of each convolution.
 
     Symmetry:
         the channels of each convolution may be permuted; scaled by positive numbers for relu, by signs for tanh.
@@ -178,9 +186,9 @@ def cnn(settings: CnnSettings, classes: int = 10, channels: int = 16) -> nn.Sequ
         4970
     """
     parts: list[nn.Module] = []
-    for below in (1, channels, channels):
-        parts += [nn.Conv2d(below, channels, 3, stride=2), ACTIVATIONS[settings.activation]()]
-    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    for below in (1, CHANNELS, CHANNELS):
+        parts += [nn.Conv2d(below, CHANNELS, 3, stride=2), ACTIVATIONS[settings.activation]()]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, classes))
 
 
 def cnn_spec(settings: CnnSettings, classes: int = 10) -> NetworkSpec:
@@ -261,7 +269,9 @@ def initial_weights(settings: CnnSettings, number: int, classes: int = 10) -> Te
     parts = []
     for name, parameter in cnn(settings, classes).state_dict().items():
         shape = tuple(parameter.shape)
-        matrix = normal_matrix(chance, drawn.init, shape, drawn.init_std) if name.endswith("weight") else np.zeros(shape)
+        matrix = (
+            normal_matrix(chance, drawn.init, shape, drawn.init_std) if name.endswith("weight") else np.zeros(shape)
+        )
         parts.append(matrix.ravel())
     return torch.from_numpy(np.concatenate(parts)).float()
 
@@ -307,7 +317,7 @@ def train_cnns(
         work = partial(_train_part, settings, data, classes, progress)
         ended = {one.number: one for part in side_by_side(work, parts, threads=threads) for one in part}
     shown = min(settings.evaluated, _own(len(data), min(settings.fractions), settings.batch))
-    return _collected([ended[number] for number in numbers.tolist()], shown, packing(16, classes))
+    return _collected([ended[number] for number in numbers.tolist()], shown, packing(CHANNELS, classes))
 
 
 def evaluate(
@@ -332,7 +342,7 @@ def evaluate(
         >>> round(loss.item(), 4), round(accuracy.item(), 4)
         (2.3026, 0.1)
     """
-    packed = weights.detach()[:, packing(16, classes)]
+    packed = weights.detach()[:, packing(CHANNELS, classes)]
     with one_thread_per_operation() as threads:
         parts = list(zip(packed.split(settings.chunk), rows.split(settings.chunk), strict=True))
         work = partial(_evaluate_part, settings, data, classes)
@@ -353,7 +363,7 @@ def member(settings: CnnSettings, images: int, classes: int, number: int) -> Mem
     marks = [round(share * drawn.steps) for share in settings.checkpoints]
     return Member(
         number=number,
-        weights=initial_weights(settings, number, classes)[packing(16, classes)],
+        weights=initial_weights(settings, number, classes)[packing(CHANNELS, classes)],
         rate=drawn.learning_rate,
         decay=drawn.weight_decay,
         optimiser=drawn.optimiser,
@@ -374,7 +384,9 @@ def _train_part(
     numbers: list[int],
 ) -> list[Member]:
     """Trains one thread's networks; where one ends, the next takes its place."""
-    waiting = [partial(member, settings, len(data), classes, number) for number in reversed(numbers)]
+    waiting: list[Callable[[], Member]] = [
+        partial(member, settings, len(data), classes, number) for number in reversed(numbers)
+    ]
     group = Group(data, settings.activation, settings.batch, classes)
     ended: list[Member] = []
     group.fill(waiting, settings.chunk)
@@ -402,14 +414,14 @@ def _evaluate_part(
     settings: CnnSettings, data: Pixels, classes: int, stop: Event, part: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     packed, rows = part
-    views, losses, right = layers(packed, 16, classes), [], []
+    views, losses, right = layers(packed, CHANNELS, classes), [], []
     room: dict[int, Passes] = {}
     for batch in rows.split(_SHOWN, 1):
         if stop.is_set():
             break
         networks, images = batch.shape
         if images not in room:
-            room[images] = Passes(networks, images, 16, classes, settings.activation, packed)
+            room[images] = Passes(networks, images, CHANNELS, classes, settings.activation, packed)
         labels = data.gather(batch, room[images])
         logits = room[images].forward(views)
         losses.append(functional.cross_entropy(logits.mT, labels, reduction="none"))

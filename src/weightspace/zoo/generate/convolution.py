@@ -14,7 +14,6 @@ change nothing. The first layer reads its nine pixels and a constant, which carr
 out of the images once (:mod:`weightspace.zoo.generate.pixels`).
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,16 +21,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["PLANES", "SIDE", "Layers", "TAPS", "Layers", "Passes", "kernel_entries", "layers", "packing"]
+__all__ = ["CHANNELS", "PLANES", "SIDE", "TAPS", "Layers", "Passes", "kernel_entries", "layers", "packing"]
 
 SIDE = 32
 """Rows and columns of an image."""
+
+CHANNELS = 16
+"""Units of each convolution."""
 
 PLANES = ((0, 1), (0, 0), (1, 0), (1, 1))
 """Parity of row and column of each plane, in the order of their columns."""
 
 TAPS = 9
-_SHIFTS = tuple(itertools.product((0, 1), repeat=2))
+_SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1))
 # Positions along each side of a plane, and those that hold a valid output of the layer that reads the plane.
 _SECOND, _THIRD, _LAST = 8, 4, 3
 

@@ -67,7 +67,9 @@ class Descent:
     def regrouped(self, rows: Sequence[int], fresh: int) -> "Descent":
         """Some of the optimisers, and room for others below them."""
         room = Descent.empty(self.mean.new_empty(fresh, self.mean.shape[1]))
-        return Descent(*(torch.cat([getattr(self, part.name)[rows], getattr(room, part.name)]) for part in fields(self)))
+        return Descent(
+            *(torch.cat([getattr(self, part.name)[rows], getattr(room, part.name)]) for part in fields(self))
+        )
 
     def step(self, parameters: Tensor, gradient: Tensor, spare: Tensor) -> None:
         """Moves parameters down a gradient, which is used up.

@@ -55,15 +55,14 @@ def check_range(name: str, ends: tuple[float, float], low: float, high: float, *
         raise TrainingError(f"{name} is {ends}; expected two numbers in order, {word} {low:g} up to {high:g}.")
 
 
-def normal_matrix(
-    chance: np.random.Generator, kind: str, shape: tuple[int, ...], deviation: float
-) -> np.ndarray:
+def normal_matrix(chance: np.random.Generator, kind: str, shape: tuple[int, ...], deviation: float) -> np.ndarray:
     r"""First weights of a layer, as ``(out, in, ...)``.
 
     With :math:`n_{in}` and :math:`n_{out}` the inputs and outputs of one unit, taps counted, the variance is
-    :math:`2 / n_{in}` (``he_normal``) or :math:`2 / (n_{in} + n_{out})` (``glorot_normal``), both cut off at two standard
-    deviations, or that of ``deviation``, cut off (``truncated_normal``) or not (``normal``). ``orthogonal`` gives a
-    matrix with orthonormal rows or columns.
+    :math:`2 / n_{in}` (``he_normal``) or :math:`2 / (n_{in} + n_{out})` (``glorot_normal``); the normal is cut off at
+    two deviations and widened to keep its variance. ``truncated_normal`` is one of standard deviation ``deviation``
+    that is cut off and not widened, ``normal`` is not cut off. ``orthogonal`` gives a matrix with orthonormal rows or
+    columns.
 
     Example:
         >>> matrix = normal_matrix(stream(0, 0, "weights"), "orthogonal", (16, 4, 3, 3), 0.0).reshape(16, 36)

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from weightspace.zoo.generate.convolution import Passes, kernel_entries, layers
+from weightspace.zoo.generate.convolution import CHANNELS, Passes, kernel_entries, layers
 from weightspace.zoo.generate.descent import Descent
 from weightspace.zoo.generate.pixels import Pixels
 
 __all__ = ["Group", "Member"]
-
-CHANNELS = 16
 
 
 @dataclass(eq=False)
@@ -107,10 +105,7 @@ class Group:
         self._descent = Descent.empty(self.parameters)
 
     def fill(self, waiting: list[Callable[[], Member]], size: int) -> None:
-        """Lets networks go that are over, and takes others from the end of a list until there are `size`.
-
-        A network whose first weights are its last is over at once, and gone with the next call.
-        """
+        """Lets networks go that are over, and takes others from the end of a list until there are `size`."""
         rows = [row for row, member in enumerate(self.members) if not member.over]
         fresh = [waiting.pop()() for _ in range(min(len(waiting), size - len(rows)))]
         for member in fresh:
@@ -121,7 +116,7 @@ class Group:
     def advance(self) -> list[Member]:
         """One step of every network; gives those that are over now."""
         self._step()
-        # Not a number where a weight is none.
+        # Not a number where a weight is none. What follows is bookkeeping, a few comparisons per network.
         sizes = self.parameters.abs().amax(1).tolist()
         for row, (member, size) in enumerate(zip(self.members, sizes, strict=True)):
             member.taken += 1
@@ -135,7 +130,9 @@ class Group:
         """Keeps some rows, and adds new networks below."""
         old, before = len(rows), len(self.members)
         self.members = [self.members[row] for row in rows] + fresh
-        self.parameters = torch.cat([self.parameters[rows], *(member.weights[None].to(self.parameters) for member in fresh)])
+        self.parameters = torch.cat(
+            [self.parameters[rows], *(member.weights[None].to(self.parameters) for member in fresh)]
+        )
         self._descent = self._descent.regrouped(rows, len(fresh))
         for row, member in enumerate(fresh, start=old):
             self._descent.set(row, member.optimiser, member.rate, 2 * member.decay * self._kernels)
@@ -159,6 +156,9 @@ class Group:
         labels = self._data.gather(rows, self._passes)
         if int(self._dropped.max()):
             self._passes.drop(self._chance(), self._dropped)
+        else:
+            # Not what was dropped of networks that were here before.
+            self._passes.masks = ()
         torch.mul(self.parameters, self._factors, out=self._effective)
         logits = functional.log_softmax(self._passes.forward(self._views), 2)
         self.losses = -logits.gather(2, labels[..., None]).mean((1, 2))
@@ -168,7 +168,7 @@ class Group:
         self._descent.step(self.parameters, self._gradient.mul_(self._factors), self._spare)
 
     def _chance(self) -> Tensor:
-        """Random bytes, from each network's own stream."""
+        """Random bytes, from each network's own stream: one call draws all that a network needs for a step."""
         words = -(-self._passes.entries // 8)
         drawn = np.stack([member.chance.bit_generator.random_raw(words) for member in self.members])
         return torch.from_numpy(drawn.astype("<u8", copy=False).view(np.uint8))[:, : self._passes.entries]

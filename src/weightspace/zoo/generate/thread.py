@@ -1,6 +1,6 @@
 """Work cut into parts, each on a thread of its own, with torch held to one thread per operation meanwhile."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
@@ -16,7 +16,7 @@ Made = TypeVar("Made")
 
 def side_by_side(
     make: Callable[[Event, Part], Made], parts: Iterable[Part], *, threads: int
-) -> Iterator[Made]:
+) -> Generator[Made, None, None]:
     """The results of all parts, in order, as they come.
 
     Args:
