@@ -28,8 +28,6 @@ def siren(
 ) -> None:
     """Fit one SIREN per image, many side by side, into a zoo; go on with the one that is there.
 
-    With the word cnn after make: networks that tell images apart, see weightspace zoo make cnn --help.
-
     Args:
         out: folder of the zoo.
         data: whose images: mnist, fashion-mnist, cifar10, cifar10-gs (in grey) or digits (8 by 8, needs no download).
