@@ -2,7 +2,7 @@ r"""Zoos of small CNNs that tell images apart, many trained side by side, each w
 
 Three 3 x 3 convolutions of stride 2, the mean over all positions and a dense layer, as in the Small CNN Zoo, on grey
 images of 32 x 32. Every random draw is keyed by the seed and the network's number, so neither chunks nor threads change
-what a network is. Networks take different numbers of steps: where one ends, the next one takes its place.
+what a network is given. Networks take different numbers of steps: where one ends, the next one takes its place.
 
 References:
     Unterthiner, Keysers, Gelly, Bousquet, Tolstikhin, *Predicting Neural Network Accuracy from Weights*, 2020. From its
@@ -287,7 +287,8 @@ def train_cnns(
     """Networks trained by their own hyper-parameters, kept at their checkpoints.
 
     Uses as many threads as ``torch.get_num_threads()``, each with a chunk of its own; torch is held to one thread per
-    operation meanwhile. Threads and chunks change the result by rounding only.
+    operation meanwhile. Threads, chunks and the other networks of a call change a network by rounding only; hundreds of
+    steps can magnify that.
 
     Shapes:
         numbers: ``(n,)``.

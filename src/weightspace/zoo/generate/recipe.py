@@ -109,8 +109,8 @@ def make_cnn_zoo(
     Each network has a row for each of its checkpoints, in their order; the column ``final`` marks the last. Splits
     belong to networks: all rows of one lie in the same. A network that diverged keeps its last finite weights in the
     rows that it did not reach, marked in ``diverged``; ``step`` says after how many steps a row's weights were reached.
-    A zoo that is asked for more networks later keeps those it has (a last shard that was not full is trained again,
-    which may change its networks by rounding).
+    A zoo that is asked for more networks later keeps those it has (a last shard that was not full is trained again;
+    its networks start alike and differ by rounding, which hundreds of steps can magnify).
 
     Accuracies and losses are told on the first ``settings.evaluated`` of the held-out images (the data set's test
     images; every fifth image where there are none) and on as many of the network's own training images, or as few as
