@@ -3,7 +3,8 @@
 At the published configurations, with messages that do not see the receiver, as in that code: SIRENs with 128 channels
 and 4 rounds, and networks of the CNN zoo, forward and both ways. Model and twin do one forward and one backward pass
 with the same coefficients, in turns; `milliseconds` are medians, `ratio` is the twin's time over the model's,
-`peak_mebibytes` is what one pass adds to the memory of a process of its own. `lean` is the model that saves memory.
+`peak_mebibytes` is what one pass adds to the memory of a process of its own. `lean` is the model that saves memory;
+`large_peak_mebibytes` is its peak both ways at twice the batch, by what messages are.
 
 Beside it, on the same batch, what a pass of each model takes at the same number of channels, where it has one.
 Prints one JSON object, and to stderr the rows of the tables in docs/guide/speed.md.
@@ -41,6 +42,7 @@ CASES: dict[str, tuple[NetworkSpec, bool]] = {
     "cnn zoo, forward": (ZOO, False),
     "cnn zoo, both ways": (ZOO, True),
 }
+LARGE = ("sent", "gated")
 Model = Callable[[WeightFeatures], Tensor]
 
 
@@ -64,10 +66,19 @@ def ways_of(model: ScaleGMN) -> dict[str, Model]:
 
 
 def print_peak(name: str, way: str) -> None:
-    model, x = case(name)
+    model, x = large(name, way) if way in LARGE else case(name)
     turn(model, model, x[:2])
     model.zero_grad()
-    print(added(lambda: turn(model, ways_of(model)[way], x)))
+    print(added(lambda: turn(model, model if way in LARGE else ways_of(model)[way], x)))
+
+
+def large(name: str, messages: str) -> tuple[ScaleGMN, WeightFeatures]:
+    """Twice the batch, both ways, saving memory."""
+    spec, _ = CASES[name]
+    torch.manual_seed(0)
+    answer, sizes = Invariant(10), {"channels": CHANNELS, "rounds": ROUNDS, "bidirectional": True}
+    model = ScaleGMN(spec, answer, messages=messages, **sizes).save_memory()
+    return model, random_features(spec, 2 * BATCH).to(torch.float32)
 
 
 def others(spec: NetworkSpec, both: bool) -> dict[str, nn.Module]:
@@ -92,6 +103,7 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, object]:
         "milliseconds": {way: round(value, 1) for way, value in spent.items()},
         "ratio": round(spent["twin"] / spent["model"], 2),
         **peaks(__file__, name, list(ways), arguments.threads),
+        "large_peak_mebibytes": peaks(__file__, name, LARGE, arguments.threads)["peak_mebibytes"],
     }
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from weightspace.errors import SpecError, SymmetryError, UnknownNameError, WeightspaceError
 from weightspace.layers import Gated, Invariants, graph_ends
+from weightspace.layers.edge import formed
 from weightspace.layers.gated import SIGN_FORMS
 from weightspace.layers.graph import Graph
 from weightspace.layers.graph_ends import GraphStart
@@ -76,7 +77,7 @@ def test_messages_one_by_one(name: str, receiver: bool, back: bool) -> None:
     heard = layer(state, graph.wires)
     for wire in graph.wires:
         source, target = (end.name for end in wire.ends(back=back))
-        edges = (state.back if back else state.edges)[wire.param]
+        edges = formed((state.back if back else state.edges)[wire.param])
         total = torch.zeros_like(state.vertices[target])
         place = graph.vertices[target]
         gate = layer.gates["ends" if place.fixed else "_".join(["hidden", *sorted(place.factors)])]

@@ -11,6 +11,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from weightspace.layers.edge import formed
 from weightspace.layers.graph import Edges, Step
 from weightspace.layers.message import EdgeUpdate, GatedMessages, MessageRound, State
 from weightspace.models import ScaleGMN
@@ -55,8 +56,8 @@ class Gathered:
         params = [str(wire.param) for wire in self.graph.wires]
         flat = Flat(
             torch.cat([state.vertices[name].flatten(1, -2) for name in self.places], 1),
-            torch.cat([state.edges[name].flatten(1, -2) for name in params], 1),
-            torch.cat([state.back[name].flatten(1, -2) for name in params], 1) if state.back else None,
+            torch.cat([formed(state.edges[name]).flatten(1, -2) for name in params], 1),
+            torch.cat([formed(state.back[name]).flatten(1, -2) for name in params], 1) if state.back else None,
         )
         for layer, step in zip(self.model.rounds, self.plan.steps, strict=True):
             flat = self._round(layer, step, flat)

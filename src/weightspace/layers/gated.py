@@ -28,6 +28,11 @@ def joint_norm(parts: Sequence[Tensor]) -> Tensor:
     return (squares + dead).sqrt() * scale
 
 
+def total(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors that broadcast."""
+    return sum(parts[1:], parts[0])
+
+
 class Invariants(nn.Module):
     r"""A network on what scalars leave of channel vectors: :math:`\phi(c(x_1, \ldots, x_n))`.
 
@@ -86,12 +91,11 @@ class Invariants(nn.Module):
 
     def read_each(self, parts: Sequence[Tensor]) -> Tensor:
         """The first linear map, each vector by itself."""
-        if self.form == "absolute":
-            parts = [part.abs() for part in parts]
-        first, *others = (read(part) for read, part in zip(self.read, parts, strict=True))
-        for other in others:
-            first = first + other
-        return first
+        return total([self.reading(row, part) for row, part in enumerate(parts)])
+
+    def reading(self, row: int, part: Tensor) -> Tensor:
+        """The first linear map of one vector."""
+        return self.read[row](part.abs() if self.form == "absolute" else part)
 
     def of_sums(self, sums: Tensor, length: Tensor | None) -> Tensor:
         """All behind the first linear map."""
@@ -139,7 +143,27 @@ class Gated(nn.Module):
         gate = self.invariants(*parts)
         if self.linear is None:
             return gate
-        first, *others = (linear(part) for linear, part in zip(self.linear, parts, strict=True))
-        for other in others:
-            first = first + other
-        return first * gate
+        return total([linear(part) for linear, part in zip(self.linear, parts, strict=True)]) * gate
+
+    def prepared(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `of_multiple` has to know of the last vector: its reading, its linear image and its length."""
+        length = joint_norm([x]) * (x != 0).any(-1, keepdim=True)
+        return self.invariants.reading(-1, x), x if self.linear is None else self.linear[-1](x), length
+
+    def of_multiple(self, factor: Tensor, reading: Tensor, image: Tensor, length: Tensor, *others: Tensor) -> Tensor:
+        """`self(*others, factor * x)` where all linear maps are those of `x` alone, which may be far smaller.
+
+        Args:
+            factor: numbers `(..., 1)`.
+            reading: from `prepared`, as `image` and `length`.
+            image: the linear image of `x`.
+            length: the length of `x`.
+            others: all vectors but the last.
+        """
+        inner, rows = self.invariants, list(enumerate(others))
+        seen = factor.abs() if inner.form == "absolute" else factor
+        sums = total([reading * seen, *(inner.reading(row, other) for row, other in rows)])
+        gate = inner.of_sums(sums, joint_norm([factor * length, *others]) if inner.positive else None)
+        if self.linear is None:
+            return gate
+        return total([image * factor, *(self.linear[row](other) for row, other in rows)]) * gate

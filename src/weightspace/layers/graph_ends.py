@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from weightspace.errors import SpecError
 from weightspace.gauge import gauge_norms
+from weightspace.layers.edge import EdgeFeatures, Unread, formed
 from weightspace.layers.gated import Invariants
 from weightspace.layers.graph import Edges, Graph, Step, Vertices
 from weightspace.layers.message import State, laid
@@ -104,12 +105,9 @@ class GraphStart(nn.Module):
         ratios = {str(wire.param): _ratio(wire, norms, x) for wire in self._turned(graph, step)}
         # Twice in turn: the square of a ratio can be too large for float32 where the product is not.
         weights_back = {name: weights[name] * ratio * ratio for name, ratio in ratios.items()}
-        edges = {str(wire.param): self.edge(wire, weights[str(wire.param)]) for wire in self._read(graph, step)}
-        back = (
-            {}
-            if self.linear
-            else {str(wire.param): self.back(wire, weights_back[str(wire.param)]) for wire in self._turned(graph, step)}
-        )
+        read, turned = self._read(graph, step), [] if self.linear else self._turned(graph, step)
+        edges = {str(wire.param): _begun(self.edge, wire, weights) for wire in read}
+        back = {str(wire.param): _begun(self.back, wire, weights_back) for wire in turned}
         return State(vertices, edges, back, weights, weights_back, norms)
 
     def _begin(self, vertices: Vertices, x: WeightFeatures) -> Tensor:
@@ -131,6 +129,12 @@ class GraphStart(nn.Module):
                 gates.append((name, 2 * self.gate[bias.label](values).sigmoid()))
         for name, gate in gates:
             vertices[name] = vertices[name] * gate
+
+
+def _begun(maps: Maps, wire: Edges, weights: Mapping[str, Tensor]) -> EdgeFeatures:
+    """The edges of a wire, which wait to be read where they are a linear map of its weights."""
+    values = weights[str(wire.param)]
+    return maps(wire, values) if len(maps.frequencies) else Unread(values, maps, wire)
 
 
 def _norms(graph: Graph, x: WeightFeatures) -> Mapping[str, Tensor]:
@@ -282,7 +286,7 @@ class GraphChange(nn.Module):
         rest = (param.name for param in graph.spec.params if param.name not in written)
         out = {name: like.new_zeros(len(like), *graph.spec.shape(name), 1) for name in rest}
         for name, wire in written.items():
-            features = state.vertices[wire.target.name] if wire.source is None else state.edges[name]
+            features = state.vertices[wire.target.name] if wire.source is None else formed(state.edges[name])
             if self.depth is not None:
                 features = features * self.depth(wire.target.depth)
             change = self.write[wire.label](features)

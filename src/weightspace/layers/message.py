@@ -1,13 +1,14 @@
 """Rounds of messages on a network's own graph, which follow the scalars of its units."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log, prod, sqrt
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from weightspace.layers.block import blockwise, summed
+from weightspace.layers.edge import EdgeFeatures, edges_updated, formed, message_sums
 from weightspace.layers.gated import Gated, Invariants
 from weightspace.layers.graph import Edges, Step, Vertices
 from weightspace.layers.sharing import Maps
@@ -22,9 +23,6 @@ __all__ = [
     "State",
     "laid",
 ]
-
-# Into how many blocks edges are divided where memory is short.
-BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ class State:
     """
 
     vertices: dict[str, Tensor]
-    edges: dict[str, Tensor]
-    back: dict[str, Tensor]
+    edges: dict[str, EdgeFeatures]
+    back: dict[str, EdgeFeatures]
     weights: dict[str, Tensor]
     weights_back: dict[str, Tensor]
     norms: Mapping[str, Tensor]
@@ -131,20 +129,11 @@ class GatedMessages(Messages):
         """Edge by edge, then added up."""
         target = self.ends(wire)[1]
         dims, to = wire.dims(back=self.back)
-        parts = [laid(sent, dims, wire.ndim)]
-        if wire.param is not None:
-            parts.append((state.back if self.back else state.edges)[wire.param])
-        if self.receiver:
-            parts.append(laid(state.vertices[target.name], to, wire.ndim))
-
-        def summed(*parts: Tensor) -> Tensor:
-            return gathered(self._edge_by_edge(target.kind, parts, wire.param is not None), to)
-
-        return in_blocks(summed, to[0], *parts) if self.lean else summed(*parts)
-
-    def _edge_by_edge(self, name: str, parts: Sequence[Tensor], weighted: bool) -> Tensor:
-        product = parts[0] * self.edge(parts[1]) if self.edge is not None and weighted else parts[0]
-        return self.gates[name](parts[-1], product) if self.receiver else self.gates[name](product)
+        edge = None if wire.param is None else (state.back if self.back else state.edges)[wire.param]
+        receiver = laid(state.vertices[target.name], to, wire.ndim) if self.receiver else None
+        gate = self.gates[target.kind]
+        assert isinstance(gate, Gated)
+        return message_sums(gate, self.edge, laid(sent, dims, wire.ndim), edge, receiver, to, lean=self.lean)
 
 
 class RoundaboutMessages(Messages):
@@ -173,7 +162,9 @@ class RoundaboutMessages(Messages):
         target = self.ends(wire)[1]
         dims, to = wire.dims(back=self.back)
         sent = laid(sent, dims, wire.ndim)
-        edge = torch.zeros_like(sent) if wire.param is None else self.seen[_acting(wire)](state.edges[wire.param])
+        edge = torch.zeros_like(sent)
+        if wire.param is not None:
+            edge = self.seen[_acting(wire)](formed(state.edges[wire.param]))
         gate = self.gates[target.kind](torch.cat(torch.broadcast_tensors(sent, edge), -1))
         x = state.vertices[target.name]
         return self.linear[target.kind](x) * (gathered(gate, to) if to else laid(gate, (), x.ndim))
@@ -249,7 +240,7 @@ class ModulatedMessages(Messages):
         dims, to = wire.dims(back=self.back)
         messages = laid(sent, dims, wire.ndim)
         if wire.param is not None and self.edge is not None:
-            gate, shift = self.edge((state.back if self.back else state.edges)[wire.param]).chunk(2, -1)
+            gate, shift = self.edge(formed((state.back if self.back else state.edges)[wire.param])).chunk(2, -1)
             messages = messages * gate + shift
         others = tuple(dim for dim in range(1, messages.ndim - 1) if dim not in to)
         told = torch.cat(_moments(messages, others), -1)
@@ -269,23 +260,10 @@ def _moments(x: Tensor, dims: tuple[int, ...]) -> list[Tensor]:
     return [mean, deviation, x.amin(dims), x.amax(dims)]
 
 
-def in_blocks(function: Callable[..., Tensor], dim: int, *parts: Tensor) -> Tensor:
-    """A function of blocks along a dimension, each computed again for gradients instead of being kept.
-
-    The dimension is the first behind the batch in what the function gives.
-    """
-    count = min(max(part.shape[dim] for part in parts), BLOCKS)
-    split = [part.tensor_split(count, dim) if part.shape[dim] > 1 else [part] * count for part in parts]
-    blocks = zip(*split, strict=True)
-    return torch.cat([checkpoint(function, *block, use_reentrant=False) for block in blocks], 1)
-
-
 def gathered(messages: Tensor, to: Sequence[int]) -> Tensor:
     """Messages added up at their receivers, over the root of their number."""
     others = [dim for dim in range(1, messages.ndim - 1) if dim not in to]
-    if not others:
-        return messages
-    return messages.sum(others) / sqrt(prod(messages.shape[dim] for dim in others))
+    return summed(messages, others) / sqrt(prod([messages.shape[dim] for dim in others]))
 
 
 class EdgeUpdate(nn.Module):
@@ -318,23 +296,21 @@ class EdgeUpdate(nn.Module):
     def forward(self, state: State, wires: Sequence[Edges]) -> dict[str, Tensor]:
         """The edges of these wires, by parameter."""
         every = {end.name: end for wire in wires for end in wire.ends(back=self.back)}
-        seen = {name: self.ends[end.kind](state.vertices[name]).chunk(2, -1) for name, end in every.items()}
+        seen = {name: self._seen(end, state.vertices[name]).chunk(2, -1) for name, end in every.items()}
         edges = state.back if self.back else state.edges
         return {str(wire.param): self._updated(wire, edges[str(wire.param)], seen) for wire in wires}
 
-    def _updated(self, wire: Edges, edge: Tensor, seen: Mapping[str, tuple[Tensor, ...]]) -> Tensor:
+    def _seen(self, vertices: Vertices, x: Tensor) -> Tensor:
+        read = self.ends[vertices.kind]
+        return blockwise(read, [read], [x]) if self.lean else read(x)
+
+    def _updated(self, wire: Edges, edge: EdgeFeatures, seen: Mapping[str, tuple[Tensor, ...]]) -> Tensor:
         both = zip(wire.ends(back=self.back), wire.dims(back=self.back), strict=True)
         ends = [laid(seen[end.name][side], dims, edge.ndim) for side, (end, dims) in enumerate(both)]
-        function = self._gated if wire.factors else self._answered
-        return in_blocks(function, 1, edge, *ends) if self.lean else function(edge, *ends)
-
-    def _gated(self, edge: Tensor, one: Tensor, other: Tensor) -> Tensor:
-        assert self.linear is not None
-        return self.linear(edge) * self.answer["gate"](one + other)
-
-    def _answered(self, edge: Tensor, one: Tensor, other: Tensor) -> Tensor:
-        assert self.free is not None
-        return self.answer["free"](one + other + self.free(edge))
+        acts = bool(wire.factors)
+        mix, answer = (self.linear, self.answer["gate"]) if acts else (self.free, self.answer["free"])
+        assert mix is not None
+        return edges_updated(mix, answer, edge, ends, gated=acts, lean=self.lean)
 
 
 class MessageRound(nn.Module):
@@ -352,6 +328,9 @@ class MessageRound(nn.Module):
     References:
         Kalogeropoulos et al., "Scale Equivariant Graph Metanetworks", NeurIPS 2024, section 5 and appendix A.2.
     """
+
+    lean = False
+    """Whether what is inside of updates is computed again for gradients, instead of being kept."""
 
     def __init__(
         self, steps: Sequence[Step], channels: int, *, messages: str, form: str, skip: bool, dropout: float = 0.0
@@ -385,8 +364,9 @@ class MessageRound(nn.Module):
         sums = {way: self.messages[way](state, wires) for way, wires in step.ways.items()}
         vertices = dict(state.vertices)
         for place, heard in step.heard:
-            x = state.vertices[place.name]
-            new = self.drop(self.vertex[self._key(place, heard)](x, *(sums[way][place.name] for way in heard)))
+            x, update = state.vertices[place.name], self.vertex[self._key(place, heard)]
+            parts = [x, *(sums[way][place.name] for way in heard)]
+            new = self.drop(blockwise(update, [update], parts) if self.lean else update(*parts))
             vertices[place.name] = x + new if self.skip else new
         edges = {**state.edges, **self.edge(state, step.edges)} if self.edge and step.edges else state.edges
         back = {**state.back, **self.back(state, step.turned)} if self.back and step.turned else state.back

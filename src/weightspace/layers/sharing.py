@@ -185,9 +185,13 @@ class Maps(nn.Module):
         weight = self.weight[wire.label]
         return weight if self.depth is None else weight * self.depth(wire.target.depth)
 
+    def constant(self, wire: Edges) -> Tensor | None:
+        """What is added behind the map of one wire, if anything is."""
+        return self.shift.get(wire.label)
+
     def forward(self, wire: Edges, values: Tensor) -> Tensor:
         """Read the numbers on the edges of one wire."""
         if len(self.frequencies):
             angles = 2 * pi * (values.unsqueeze(-1) * self.frequencies).flatten(-2)
             values = torch.cat([angles.sin(), angles.cos()], -1)
-        return F.linear(values, self.matrix(wire).T, self.shift.get(wire.label))
+        return F.linear(values, self.matrix(wire).T, self.constant(wire))

@@ -211,12 +211,13 @@ class ScaleGMN(nn.Module):
         return Plan(graph, tuple(steps), tuple(places), last)
 
     def save_memory(self, lean: bool = True) -> "ScaleGMN":
-        """Compute what belongs to edges in blocks, and again for gradients, instead of keeping it; returns the model.
+        """Compute rounds in blocks, and again for gradients, and keep what stands between them; returns the model.
 
-        The same answers for less memory and more time (docs/guide/speed.md). Linear messages have nothing to keep.
+        The same answers for less memory and more time (docs/guide/speed.md). Linear messages have little to keep.
+        Transforms of `torch.func` are refused by torch; what is compiled is compiled as if nothing was asked.
         """
         for module in self.modules():
-            if isinstance(module, GatedMessages | EdgeUpdate):
+            if isinstance(module, GatedMessages | EdgeUpdate | MessageRound):
                 module.lean = lean
         return self
 
