@@ -7,9 +7,10 @@ import torch
 
 from weightspace import models, zoo
 from weightspace.experiments.equivalent import change_under
+from weightspace.gauge import fold_phases
 from weightspace.tasks import Classify
 from weightspace.training import Splits, TrainSettings, train
-from weightspace.weights import sample_element
+from weightspace.weights import act, sample_element
 from weightspace.zoo.generate import SirenSettings, make_siren_zoo
 
 # One small network per handwritten digit, each from random weights of its own.
@@ -18,16 +19,17 @@ settings = SirenSettings(omega=15.0, steps=100, learning_rate=6e-3)
 networks = make_siren_zoo(f"example/{images.name}", images, settings, count=min(2000, len(images)))
 print(f"{len(networks)} networks that draw {images.name} at {networks.column('psnr').mean():.1f} dB")
 
-# Four models that read weights, from one that knows nothing of symmetry to one that respects all of it.
+# Four models that read weights, from one that knows nothing of symmetry to two that respect all of it.
 task = Classify(classes=10)
-data = Splits.of(networks, task)
-disguise = sample_element(networks.spec, len(data.test), generator=torch.Generator().manual_seed(0))
-for Model in (models.FlatMLP, models.StatNN, models.NP, models.MonomialNFN):
+data = Splits.of(networks, task).map(fold_phases)
+g = sample_element(networks.spec, len(data.test), generator=torch.Generator().manual_seed(0))
+disguised = act(g, data.test.features)
+for Model in (models.FlatMLP, models.NP, models.MonomialNFN, models.ScaleGMN):
     torch.manual_seed(0)
     model = Model.preset("demo", networks.spec, models.Invariant(10))
     model.norm.fit(data.train.features)
     budget = TrainSettings(seconds=30.0, learning_rate=3e-3)
     folder = f"example/{images.name}-{Model.__name__}"
     record = train(model, task, data, budget, out=folder, zoo_checksum=networks.checksum)
-    change = change_under(model, data.test.features, data.test.target, disguise)
+    change = change_under(model, data.test.features, disguised, data.test.target)
     print(f"{Model.__name__}: {record.test_score:.0%} right; {change.answers:.0%} of its answers change under disguise")

@@ -45,5 +45,16 @@ def test_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     runpy.run_path(str(script))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
-    assert lines[-1].startswith("MonomialNFN")
+    assert lines[-1].startswith("ScaleGMN")
     assert "0% of its answers change" in lines[-1]
+
+
+def test_example_of_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every model gives a rank correlation for every seed; networks that are there are not trained again."""
+    run = runpy.run_path(str(ROOT / "examples" / "accuracy.py"))["main"]
+    few = ["--data", "digits", "--count", "30", "--steps", "2", "4", "--seconds", "0.1", "--seeds", "0", "1"]
+    found = run([*few, "--out", str(tmp_path)])
+    assert {len(taus) for taus in found.values()} == {2}
+    assert all(-1 <= tau <= 1 for taus in found.values() for tau in taus)
+    assert run([*few, "--out", str(tmp_path)]) == found
+    assert "ScaleGMN" in capsys.readouterr().out

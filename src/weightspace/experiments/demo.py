@@ -18,12 +18,13 @@ from weightspace.errors import DataError, FormatError, unknown
 from weightspace.experiments.equivalent import change_under
 from weightspace.experiments.picture import orbit_walk, tied_entries
 from weightspace.experiments.record import DemoRecord, ModelResult, read_demo
+from weightspace.gauge.phase import fold_phases, phases, shift_phases
 from weightspace.layers import permutation_spec
 from weightspace.spec import spec_of
 from weightspace.tasks import Classify
 from weightspace.training import Splits, TrainSettings, train
 from weightspace.training.record import peak_memory
-from weightspace.weights import WeightFeatures, sample_element
+from weightspace.weights import WeightFeatures, act, sample_element
 from weightspace.zoo import Images, Zoo, load_or_digits
 from weightspace.zoo.generate import SirenSettings, make_siren_zoo, render
 from weightspace.zoo.generate.siren import siren
@@ -59,6 +60,8 @@ class DemoSettings:
     """Optimisation steps per fitted network."""
     fit_rate: float = 6e-3
     """Step size of these steps."""
+    fold: bool = True
+    """Bring the phases of all sines into one range before any model reads the networks (the guide on phases)."""
     seconds: float = 45.0
     """Training time per model, the same for all."""
     learning_rate: float = 5e-3
@@ -181,7 +184,7 @@ class _Demo:
         """Train one model and measure it before and after the symmetry."""
         classes = int(zoo.column("label").max()) + 1
         task = Classify(classes)
-        data = Splits.of(zoo, task)
+        data = Splits.of(zoo, task).map(self.prepared)
         torch.manual_seed(self.settings.seed)
         model = build(name, zoo, models.Invariant(classes, dropout=self.settings.dropout))
         model.norm.fit(data.train.features)
@@ -191,14 +194,30 @@ class _Demo:
             known = "" if score is None else f", validation {score:.0%}"
             self.progress(f"Training {name}", step, steps, f"loss {loss:.2f}{known}")
 
-        key = _digest({**asdict(settings), "dropout": self.settings.dropout, "zoo": zoo.checksum})
+        chosen = {"dropout": self.settings.dropout, "fold": self.settings.fold, "zoo": zoo.checksum}
+        key = _digest({**asdict(settings), **chosen})
         with self.stage(f"train {name}"):
             folder = self.home / "runs" / f"{name}-seed{self.settings.seed}-{key}"
             run = train(model, task, data, settings, out=folder, zoo_checksum=zoo.checksum, progress=advance)
         with self.stage("symmetry"):
-            x, labels = data.test.features, data.test.target
-            g = sample_element(zoo.spec, len(x), generator=torch.Generator().manual_seed(self.settings.seed))
-            return ModelResult(name, run, change_under(model.cpu(), x, labels, g))
+            moved = self.prepared(self.disguised(zoo.features(zoo.split("test"))))
+            return ModelResult(name, run, change_under(model.cpu(), data.test.features, moved, data.test.target))
+
+    def prepared(self, x: WeightFeatures) -> WeightFeatures:
+        """Networks as the models read them."""
+        return fold_phases(x) if self.settings.fold else x
+
+    def disguised(self, x: WeightFeatures) -> WeightFeatures:
+        """Other networks with the same functions: units permuted, signs flipped and, where folded, phases shifted."""
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        moved = act(sample_element(x.spec, len(x), generator=generator), x)
+        if not self.settings.fold:
+            return moved
+        turns = {
+            place: torch.randint(-3, 4, turns.shape, generator=generator).to(turns)
+            for place, turns in phases(moved).items()
+        }
+        return shift_phases(moved, turns)
 
     def record(self, zoo: Zoo, results: tuple[ModelResult, ...]) -> DemoRecord:
         """What was measured, with the arrays for the pictures."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from weightspace.weights import Element, WeightFeatures, act
+from weightspace.weights import WeightFeatures
 
 __all__ = ["Change", "answers", "change_under"]
 
@@ -33,26 +33,28 @@ def answers(model: nn.Module, x: WeightFeatures, batch: int = 256) -> Float[Tens
         return torch.cat([model(x[start : start + batch]) for start in range(0, len(x), batch)])
 
 
-def change_under(model: nn.Module, x: WeightFeatures, labels: Int[Tensor, " networks"], g: Element) -> Change:
-    """Measure how a classifier's answers change when the group element `g` acts on the networks.
+def change_under(
+    model: nn.Module, x: WeightFeatures, moved: WeightFeatures, labels: Int[Tensor, " networks"]
+) -> Change:
+    """Measure how a classifier's answers change from networks to equivalent ones.
 
     Args:
         model: gives `(batch, classes)` logits.
         x: the networks.
+        moved: for each network another with the same function.
         labels: their classes.
-        g: one element per network, of the symmetry group of their spec: no network's function changes.
 
     Example:
         >>> from weightspace.spec import spec_of
         >>> from weightspace.testing import random_features
-        >>> from weightspace.weights import sample_element
+        >>> from weightspace.weights import act, sample_element
         >>> spec = spec_of(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)))
         >>> x, g = random_features(spec, batch=8), sample_element(spec, batch=8)
         >>> biases = type("Biases", (nn.Module,), {"forward": lambda self, x: x["2.bias"][..., 0]})()
-        >>> change_under(biases, x, torch.zeros(8, dtype=torch.long), g)
+        >>> change_under(biases, x, act(g, x), torch.zeros(8, dtype=torch.long))
         Change(accuracy=1.0, logits=0.0, answers=0.0)
     """
-    before, after = answers(model, x), answers(model, act(g, x))
+    before, after = answers(model, x), answers(model, moved)
     changed = (before.argmax(1) != after.argmax(1)).double().mean()
     size = before.double().norm().clamp_min(torch.finfo(torch.float64).tiny)
     return Change(

@@ -1,6 +1,6 @@
 """One model in training: a step of the optimiser, an evaluation, and the state that both depend on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -88,6 +88,10 @@ class Splits:
         """
         rows = {name: zoo.split(name) for name in ("train", "val", "test")}
         return cls(**{name: Split(zoo.features(chosen), task.targets(zoo, chosen)) for name, chosen in rows.items()})
+
+    def map(self, prepare: Callable[[Any], Any]) -> "Splits":
+        """The same items with their features prepared, such as by `gauge.fold_phases`."""
+        return Splits(*(Split(prepare(part.features), part.target) for part in (self.train, self.val, self.test)))
 
     def __post_init__(self) -> None:
         for name, size in self.sizes.items():
