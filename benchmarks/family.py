@@ -1,8 +1,8 @@
 """One model for networks of many architectures: what it says of architectures and of a family that it never saw.
 
 Networks of three families (dense, convolutional, convolutional with residual sums), of several widths and depths each,
-are trained on 8 x 8 digits with learning rates from 1e-4 to 1e-1 and 20 to 320 steps, so that some are good and
-some are not. Every metanetwork predicts their accuracy on images that they were not trained on. It is trained on part of
+are trained on 8 x 8 digits with learning rates from 1e-4 to 1e-1 and 20 to 320 steps, so that some are good and some
+are not. Every metanetwork predicts their accuracy on images that they were not trained on. It is trained on part of
 the networks, and judged by Kendall's tau and R2
 
     seen        on other networks of the same architectures,
