@@ -1,10 +1,10 @@
 """Tell how well a small CNN does from its weights alone, with six models under one budget.
 
 Trains CNNs on MNIST, each with hyper-parameters of its own, or goes on with those that are there (about a second of
-processor time for each), then every model on their last checkpoints, for the same seconds and with several seeds. The
+processor time for each), then every model on their last checkpoints, with as many updates each and several seeds. The
 table tells Kendall's tau on the test networks, which each run looks at once, at the end.
 
-    python examples/accuracy.py [--count 832] [--seconds 60] [--seeds 0 1 2] [--data mnist] [--out weightspace-accuracy]
+    python examples/accuracy.py [--count 960] [--updates 600] [--seeds 0 1 2] [--data mnist] [--out FOLDER]
 """
 
 import argparse
@@ -36,8 +36,8 @@ MODELS = {
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, list[float]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=832)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--count", type=int, default=960)
+    parser.add_argument("--updates", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, nargs=2, default=(200, 600))
     parser.add_argument("--data", default="mnist")
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, list[float]]:
             torch.manual_seed(seed)
             model = build(final.spec, models.Invariant(1, dropout=0.2))
             model.norm.fit(data.train.features)
-            settings = TrainSettings(seconds=chosen.seconds, seed=seed, batch=min(64, len(data.train)))
+            settings = TrainSettings(steps=chosen.updates, seed=seed, batch=min(64, len(data.train)))
             record = train(model, task, data, settings, out=chosen.out / "runs" / f"{name}-{seed}")
             found.setdefault(name, []).append(record.test_score)
         size = sum(parameter.numel() for parameter in model.parameters())

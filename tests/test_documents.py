@@ -52,7 +52,7 @@ def test_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def test_example_of_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every model gives a rank correlation for every seed; networks that are there are not trained again."""
     run = runpy.run_path(str(ROOT / "examples" / "accuracy.py"))["main"]
-    few = ["--data", "digits", "--count", "30", "--steps", "2", "4", "--seconds", "0.1", "--seeds", "0", "1"]
+    few = ["--data", "digits", "--count", "30", "--steps", "2", "4", "--updates", "3", "--seeds", "0", "1"]
     found = run([*few, "--out", str(tmp_path)])
     assert {len(taus) for taus in found.values()} == {2}
     assert all(-1 <= tau <= 1 for taus in found.values() for tau in taus)

@@ -1,10 +1,13 @@
 """Coefficients set by hand, with which messages compute what the networks themselves compute: outputs and gradients."""
 
+import pytest
 import torch
 from tests.laws.registry import mlp
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from weightspace.errors import ShapeError, UnknownNameError
+from weightspace.gauge import gauge_norms
 from weightspace.layers.gated import Gated, Invariants
 from weightspace.models import Edit, ScaleGMN
 from weightspace.spec import spec_of
@@ -124,7 +127,7 @@ def test_vertices_hold_the_activations_and_the_slopes_of_a_network() -> None:
 
     torch.testing.assert_close(held["4"][..., VALUE], vmap(output)(state, points), rtol=1e-10, atol=1e-10)
     slopes = vmap(grad(lambda state, point: output(state, point).sum()))(state, points)
-    norms = model.start(next(iter(model.graphs)), next(iter(model.plans.values())).steps[0], x).norms
+    norms = gauge_norms(x)
     for name in ("0", "2"):
         got = held[name][..., SLOPE] / norms[name].square()
         torch.testing.assert_close(got, slopes[f"{name}.bias"], rtol=1e-10, atol=1e-10)
@@ -146,3 +149,14 @@ def test_a_round_less_does_not_reach_the_first_layer() -> None:
     assert torch.allclose(enough["0"][..., VALUE], short["0"][..., VALUE], atol=1e-9)
     assert not torch.allclose(enough["0"][..., SLOPE], short["0"][..., SLOPE], atol=1e-3)
     assert not torch.allclose(enough["4"][..., VALUE], short["4"][..., VALUE], atol=1e-3)
+
+
+def test_signals_are_those_that_were_announced() -> None:
+    spec = spec_of(mlp(WIDTHS, nn.ReLU()))
+    x = random_features(spec, 4).to(torch.float32)
+    model = ScaleGMN(spec, Edit(), channels=4, signals={"input": 1})
+    for wrong in ({}, {"input": torch.ones(4, 3, 1)}, {"input": torch.ones(4, 2, 1), "4": torch.ones(4, 3, 1)}):
+        with pytest.raises(ShapeError, match=r"expected \{'input': \(4, 2, 1\)\}"):
+            model(x, wrong)
+    with pytest.raises(UnknownNameError, match='did you mean "input"'):
+        ScaleGMN(spec, Edit(), channels=4, signals={"inputs": 1})

@@ -66,7 +66,7 @@ class Gathered:
             name: part.unflatten(1, self.graph.vertices[name].shape)
             for name, part in zip(self.places, ends, strict=True)
         }
-        return self.model.head(self.model.pool(self.graph, self.plan.places, State(vertices, {}, {}, {}, {}, {})))
+        return self.model.head(self.model.pool(self.graph, self.plan.places, State(vertices, {}, {}, {}, {})))
 
     def _round(self, layer: MessageRound, step: Step, flat: Flat) -> Flat:
         sums = {way: self._messages(messages, flat) for way, messages in layer.messages.items()}

@@ -1,13 +1,13 @@
 """From networks to graphs with features, and from those to answers and to changes of networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod, sqrt
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from weightspace.errors import SpecError
+from weightspace.errors import ShapeError, SpecError
 from weightspace.gauge import gauge_norms
 from weightspace.layers.edge import EdgeFeatures, Unread, formed
 from weightspace.layers.gated import Invariants
@@ -40,6 +40,9 @@ class GraphStart(nn.Module):
 
     Shapes:
         Features with one channel, and signals `(batch, *outer, units, numbers)` by place, to a `State`.
+
+    Raises:
+        ShapeError: when called, signals of other places or shapes than those that were announced.
 
     References:
         Kalogeropoulos et al., "Scale Equivariant Graph Metanetworks", NeurIPS 2024, section 5: initialisation and
@@ -97,18 +100,17 @@ class GraphStart(nn.Module):
     ) -> State:
         """Begin."""
         vertices = {name: self._begin(v, x) for name, v in graph.vertices.items()}
-        for name, numbers in (signals or {}).items():
-            vertices[name] = vertices[name] + self.signal[_key(name)](numbers)
+        self._add_signals(vertices, signals or {})
         self._add_biases(graph, x, vertices)
         weights = {str(w.param): graph.fold(str(w.param), x[str(w.param)]) for w in graph.wires if w.param}
-        norms = _norms(graph, x)
-        ratios = {str(wire.param): _ratio(wire, norms, x) for wire in self._turned(graph, step)}
+        ways = self._turned(graph, step)
+        norms = _norms(graph, x) if ways else {}
+        ratios = {str(wire.param): _ratio(wire, norms, x) for wire in ways}
         # Twice in turn: the square of a ratio can be too large for float32 where the product is not.
         weights_back = {name: weights[name] * ratio * ratio for name, ratio in ratios.items()}
-        read, turned = self._read(graph, step), [] if self.linear else self._turned(graph, step)
-        edges = {str(wire.param): _begun(self.edge, wire, weights) for wire in read}
-        back = {str(wire.param): _begun(self.back, wire, weights_back) for wire in turned}
-        return State(vertices, edges, back, weights, weights_back, norms)
+        edges = {str(wire.param): _begun(self.edge, wire, weights) for wire in self._read(graph, step)}
+        back = {} if self.linear else {str(wire.param): _begun(self.back, wire, weights_back) for wire in ways}
+        return State(vertices, edges, back, weights, weights_back)
 
     def _begin(self, vertices: Vertices, x: WeightFeatures) -> Tensor:
         shape = (len(x), *vertices.shape, self.channels)
@@ -118,6 +120,23 @@ class GraphStart(nn.Module):
         if self.depth is not None and not vertices.fixed:
             place = place * self.depth(vertices.depth)
         return place.expand(shape)
+
+    def _add_signals(self, vertices: dict[str, Tensor], signals: Mapping[str, Tensor]) -> None:
+        wanted = {name: (*vertices[name].shape[:-1], read.in_features) for name, read in self._readers(vertices)}
+        given = {name: tuple(numbers.shape) for name, numbers in signals.items()}
+        if given != wanted:
+            raise ShapeError(
+                f"signals by place have the shapes {given}; expected {wanted}, as the model was built for."
+            )
+        for name, read in self._readers(signals):
+            vertices[name] = vertices[name] + read(signals[name])
+
+    def _readers(self, places: Iterable[str]) -> Iterator[tuple[str, nn.Linear]]:
+        for name in places:
+            if _key(name) in self.signal:
+                read = self.signal[_key(name)]
+                assert isinstance(read, nn.Linear)
+                yield name, read
 
     def _add_biases(self, graph: Graph, x: WeightFeatures, vertices: dict[str, Tensor]) -> None:
         gates: list[tuple[str, Tensor]] = []
@@ -251,7 +270,7 @@ class GraphChange(nn.Module):
         channels: feature channels.
 
     Shapes:
-        A `State` to features with one channel.
+        A `State`, and the features that it began with, to features with one channel.
     """
 
     def __init__(self, graphs: Sequence[Graph], channels: int) -> None:
@@ -280,28 +299,27 @@ class GraphChange(nn.Module):
         """Parameters whose edges are read."""
         return [name for name, wire in self.written(graph).items() if wire.source is not None]
 
-    def forward(self, graph: Graph, state: State) -> WeightFeatures:
+    def forward(self, graph: Graph, state: State, x: WeightFeatures) -> WeightFeatures:
         """The change."""
-        like, written = next(iter(state.vertices.values())), self.written(graph)
-        rest = (param.name for param in graph.spec.params if param.name not in written)
-        out = {name: like.new_zeros(len(like), *graph.spec.shape(name), 1) for name in rest}
+        written, norms = self.written(graph), _norms(graph, x)
+        out = {name: torch.zeros_like(values) for name, values in x.items() if name not in written}
         for name, wire in written.items():
             features = state.vertices[wire.target.name] if wire.source is None else formed(state.edges[name])
             if self.depth is not None:
                 features = features * self.depth(wire.target.depth)
             change = self.write[wire.label](features)
             if wire.source is not None and wire.straight:
-                change = change + self._products(wire, state)
+                change = change + self._products(wire, state, norms)
             out[name] = graph.unfold(name, change)
         return WeightFeatures(graph.spec, out)
 
-    def _products(self, wire: Edges, state: State) -> Tensor:
+    def _products(self, wire: Edges, state: State, norms: Mapping[str, Tensor]) -> Tensor:
         """What both ends make of a wire, each side of it no larger than its vertices."""
         source, target = wire.ends(back=False)
         x, y = self.source(state.vertices[source.name]), self.target(state.vertices[target.name])
-        if source.name in state.norms:
-            norms = state.norms[source.name].unsqueeze(-1)
-            x = over(over(x, norms), norms)
+        if source.name in norms:
+            below = norms[source.name].unsqueeze(-1)
+            x = over(over(x, below), below)
         if not wire.source_dims:
             x = x.flatten(1, -2).mean(1)
         dims = [dim for dim in range(1, wire.ndim - 1) if dim in (*wire.target_dims, *wire.source_dims)]

@@ -35,7 +35,6 @@ class State:
         back: the same, but they lead from a wire's target to its source, and follow the scalars of that way.
         weights: by parameter, what linear messages read: its numbers as they are.
         weights_back: the same on the way back.
-        norms: by place on whose units a scale acts, their gauge norms `(batch, *outer, units)`.
     """
 
     vertices: dict[str, Tensor]
@@ -43,7 +42,6 @@ class State:
     back: dict[str, EdgeFeatures]
     weights: dict[str, Tensor]
     weights_back: dict[str, Tensor]
-    norms: Mapping[str, Tensor]
 
 
 def laid(values: Tensor, dims: Sequence[int], ndim: int) -> Tensor:

@@ -25,7 +25,7 @@ READS = ("all", "ends")
 PUBLISHED: dict[str, Any] = {"channels": 128, "rounds": 4, "messages": "sent", "skip": False, "reads": "ends"}
 BOTH: dict[str, Any] = {**PUBLISHED, "bidirectional": True}
 PRESETS: Mapping[str, dict[str, Any]] = {
-    "demo": {"channels": 8, "rounds": 2, "bidirectional": True, "messages": "linear", "form": "product"},
+    "demo": {"channels": 16, "rounds": 3, "bidirectional": True, "messages": "linear", "form": "product"},
     "mnist": {**PUBLISHED, "skip": True, "dropout": 0.2},
     "mnist-both": {**BOTH, "dropout": 0.2},
     "fashion": {**PUBLISHED, "rounds": 2, "skip": True, "dropout": 0.2, "reads": "all"},
@@ -124,7 +124,7 @@ class ScaleGMN(nn.Module):
     Raises:
         SpecError: a spec without places, as one written by hand; several specs with different numbers of outputs;
             when called, networks with parameters or places of a kind that no spec had.
-        ShapeError: when called, networks of another space than the one spec's.
+        ShapeError: when called, networks of another space than the one spec's, or signals that were not announced.
         WeightspaceError: no channels or no rounds.
         SymmetryError: `fourier` or "modulated" messages where scalars act.
         UnknownNameError: other messages, another form, or signals where no inputs or outputs are.
@@ -251,7 +251,8 @@ class ScaleGMN(nn.Module):
         if graph.spec not in self.plans:
             self.plans[graph.spec] = self._plan(graph, len(self.rounds))
         plan = self.plans[graph.spec]
-        state = self.start(graph, plan.steps[0], WeightFeatures(graph.spec, self.norm(x).tensors), signals)
+        features = WeightFeatures(graph.spec, self.norm(x).tensors)
+        state = self.start(graph, plan.steps[0], features, signals)
         for step, messages in zip(plan.steps, self.rounds, strict=True):
             state = messages(state, step)
         if isinstance(self.readout, Invariant):
@@ -259,5 +260,5 @@ class ScaleGMN(nn.Module):
         if plan.last:
             edges = {str(wire.param): self.lift(wire, state.weights[str(wire.param)]) for wire in plan.last}
             state = replace(state, edges=self.last(replace(state, edges=edges), plan.last))
-        change = self.change(graph, state).map(lambda t: self.step * t)
+        change = self.change(graph, state, features).map(lambda t: self.step * t)
         return x + self.norm.inverse(WeightFeatures(x.spec, change.tensors))
