@@ -204,7 +204,7 @@ class LinearMessages(Messages):
         edges = (state.weights_back if self.back else state.weights)[wire.param]
         sums = torch.einsum(f"a{letters}w,a{sending}z->a{receiving}wz", edges, sent)
         return (sums * mix).sum(-2) / sqrt(
-            prod(size for leg, size in enumerate(edges.shape[1:-1]) if leg + 1 not in to)
+            prod([size for leg, size in enumerate(edges.shape[1:-1]) if leg + 1 not in to])
         )
 
 
@@ -242,7 +242,7 @@ class ModulatedMessages(Messages):
             messages = messages * gate + shift
         others = tuple(dim for dim in range(1, messages.ndim - 1) if dim not in to)
         told = torch.cat(_moments(messages, others), -1)
-        count = prod(messages.shape[dim] for dim in others)
+        count = prod([messages.shape[dim] for dim in others])
         heard = self.told(torch.cat([told, log(count + 1) * told], -1))
         # Where no dimension of the edges is the receivers', all of them hear the same.
         return heard if to else heard.reshape(len(heard), *(1 for _ in self.ends(wire)[1].shape), -1)
