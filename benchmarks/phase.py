@@ -1,6 +1,6 @@
 """What it brings a classifier of SIRENs to respect shifts of their phases.
 
-Says how many units' phases of a zoo folding touches. Then trains `ScaleGMN` in its `demo` size with the same number of
+Says how many units' phases of a zoo folding touches. Then trains `ScaleGMN` with eight channels and the same number of
 steps on the same networks seen in several ways: the weights as they are; the weights with phases folded into half a
 turn (`gauge.fold_phases`); the view in which shifts are signs (`models.Phased`); both of these with more rounds of
 messages; and, outside of the library, what the view comes down to where sines are taken for straight: the weights into

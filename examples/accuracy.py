@@ -1,4 +1,4 @@
-"""Tell how well a small CNN does from its weights alone, with six models under one budget.
+"""Tell how well a small CNN does from its weights alone, with seven models under one budget.
 
 Trains CNNs on MNIST, each with hyper-parameters of its own, or goes on with those that are there (about a second of
 processor time for each), then every model on their last checkpoints, with as many updates each and several seeds. The
@@ -20,17 +20,15 @@ from weightspace.training import Splits, TrainSettings, train
 from weightspace.zoo import load_or_digits
 from weightspace.zoo.generate import CnnSettings, make_cnn_zoo
 
+GRAPH = {"channels": 16, "rounds": 4, "bidirectional": True, "messages": "linear"}
 MODELS = {
     "StatNN": lambda spec, readout: models.StatNN.preset("demo", spec, readout),
     "NP": lambda spec, readout: models.NP.preset("demo", spec, readout),
     "MonomialNFN": lambda spec, readout: models.MonomialNFN.preset("demo", spec, readout),
     "MAGEPNFN": lambda spec, readout: models.MAGEPNFN.preset("demo", spec, readout),
-    "GMN": lambda spec, readout: models.GMN(
-        spec, readout, channels=16, rounds=4, bidirectional=True, messages="linear"
-    ),
-    "ScaleGMN": lambda spec, readout: models.ScaleGMN(
-        spec, readout, channels=16, rounds=4, bidirectional=True, messages="linear"
-    ),
+    "GMN": lambda spec, readout: models.GMN(spec, readout, **GRAPH),
+    "GaugeGMN": lambda spec, readout: models.GaugeGMN(spec, readout, **GRAPH),
+    "ScaleGMN": lambda spec, readout: models.ScaleGMN(spec, readout, **GRAPH),
 }
 
 
