@@ -10,7 +10,9 @@ from difflib import get_close_matches
 __all__ = [
     "DataError",
     "FormatError",
+    "GroupError",
     "ShapeError",
+    "SingularError",
     "SpecError",
     "StorageError",
     "SymmetryError",
@@ -35,6 +37,14 @@ class SymmetryError(WeightspaceError):
 
 class ShapeError(WeightspaceError):
     """A tensor whose shape does not fit the weight space it is said to lie in."""
+
+
+class GroupError(WeightspaceError):
+    """A table, action or set of elements without the structure that it is said to have."""
+
+
+class SingularError(WeightspaceError):
+    """A matrix without an inverse where one is asked for."""
 
 
 class FormatError(WeightspaceError):
