@@ -143,7 +143,7 @@ def test_zeros_and_empty_batches() -> None:
 def test_choice() -> None:
     """Each way is the cheapest somewhere, and what would hold too much is not offered."""
     torus = direct_product(cyclic(32), cyclic(32))
-    x = torch.zeros(4, 1024, 16)
+    x = torch.zeros(16, 1024, 16)
 
     def chosen(group: Group, taps: Tensor | None, x: Tensor, out: int) -> Plan:
         convolve = Convolution(group, taps)

@@ -18,9 +18,13 @@ MOST_INDICES = 2**22
 MOST_GATHERED = 2**26
 MOST_CONVOLVED_AXES = 3
 
-# What a way costs beside its multiplications, in multiplications per number: measured on one core, see
-# benchmarks/speed/group.py. They decide between ways, never what comes out.
-GATHERED, SUMMED, PADDED, TRANSFORMED = 4.0, 6.0, 6.0, 6.0
+# How long ways take beside their multiplications, in multiplications per number, fitted to benchmarks/speed/group.py on one
+# core. They decide between ways, never what comes out.
+FORMED = 140.0  # entries of a dense matrix
+GATHERED, SUMMED = 140.0, 175.0  # numbers read for one product, or for one product per tap
+PADDED, PLACED = 240.0, 400.0  # numbers of a signal, and of a kernel, on their way into a convolution
+WAVED, SPREAD, MIXED = 69.0, 625.0, 10.8  # Fourier transforms, entries of a spectrum, complex multiplications
+LANES = 16  # a convolution of fewer channels takes as long as one of so many
 
 
 class Plan(StrEnum):
@@ -66,11 +70,11 @@ class Convolution(nn.Module):
 
     Example:
         >>> from weightspace.groups import box, cyclic, direct_product
-        >>> torus = direct_product(cyclic(8), cyclic(8))
+        >>> torus = direct_product(cyclic(16), cyclic(16))
         >>> convolve = Convolution(torus, box(torus, 1))
-        >>> x, weight = torch.randn(2, 64, 3), torch.randn(9, 5, 3)
+        >>> x, weight = torch.randn(8, 256, 3), torch.randn(9, 5, 3)
         >>> convolve(x, weight).shape, convolve.plan(x, weight)
-        (torch.Size([2, 64, 5]), <Plan.CONVOLUTION: 'convolution'>)
+        (torch.Size([8, 256, 5]), <Plan.CONVOLUTION: 'convolution'>)
         >>> torch.allclose(convolve(x, weight), convolve(x, weight, Plan.DENSE), atol=1e-4)
         True
     """
@@ -88,7 +92,7 @@ class Convolution(nn.Module):
         self.group = group
         self.taps = len(taps)
         self._hold("support", taps)
-        # Row h has the elements h g^-1; no rows where they would take too much memory.
+        # Row h has the elements h g^-1; no columns where they would take too much memory.
         self.indexed = group.order * self.taps <= MOST_INDICES
         self._hold("index", _neighbours(group, taps if self.indexed else taps[:0]))
         self.box: tuple[tuple[int, int], ...] = ()
@@ -194,16 +198,18 @@ class Convolution(nn.Module):
             each: channels that go into each of them.
             groups: parts of channels that do not mix.
         """
-        order, channels = self.group.order, each * groups
+        order, channels, block = self.group.order, each * groups, out * each
         signals = batch * order * (channels + out)
-        torus = prod(self.sizes)
-        wave = TRANSFORMED * log2(torus + 1) * (signals + self.cosets * order * out * each)
+        box, torus, cosets = self._volume(), prod(self.sizes), self.cosets
+        waves = torus // self.sizes[-1] * (self.sizes[-1] // 2 + 1)
         return {
-            Plan.DENSE: (batch + SUMMED) * order**2 * out * each,
-            Plan.GATHER: batch * order * self.taps * (out * each + GATHERED * channels) + signals,
-            Plan.TAPS: batch * order * self.taps * (out * each + SUMMED * (channels + out)) + signals,
-            Plan.CONVOLUTION: batch * order * self.cosets * self._volume() * out * each + PADDED * signals,
-            Plan.FOURIER: wave + 2 * (batch + SUMMED) * order * self.cosets * out * each,
+            Plan.DENSE: (2.1 * batch + FORMED) * order**2 * block,
+            Plan.GATHER: batch * order * self.taps * (block + GATHERED * channels),
+            Plan.TAPS: batch * order * self.taps * (block + SUMMED * (channels + out)),
+            Plan.CONVOLUTION: 0.8 * batch * order * box * each * max(cosets * out, LANES)
+            + PADDED * signals
+            + PLACED * cosets**2 * box * block,
+            Plan.FOURIER: WAVED * log2(torus + 1) * signals + (MIXED * batch + SPREAD) * waves * cosets**2 * block,
         }
 
     def dense(self, weight: Float[Tensor, "taps out each"]) -> Float[Tensor, "order order out each"]:
@@ -229,8 +235,8 @@ class Convolution(nn.Module):
         out = x.new_zeros(*x.shape[:2], weight.shape[1])
         # A loop over taps is what this plan is: at no time is more than one of them held.
         for near, mixing in zip(self.index.T, weight, strict=True):
-            moved = x.index_select(1, near).unflatten(2, (groups, -1))
-            out = out + torch.einsum("bhgi,goi->bhgo", moved, mixing.unflatten(0, (groups, -1))).flatten(2)
+            parts = x.index_select(1, near).unflatten(2, (groups, -1))
+            out = out + torch.einsum("bhgi,goi->bhgo", parts, mixing.unflatten(0, (groups, -1))).flatten(2)
         return out
 
     def on_torus(self, x: Float[Tensor, "batch order channels"]) -> Float[Tensor, "batch *sizes cosets channels"]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import overload
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -88,6 +89,11 @@ class GroupMatrix:
         """The coefficients as blocks."""
         return self.coefficients if self.coefficients.ndim == 3 else self.coefficients[:, None, None]
 
+    @overload
+    def __matmul__(self, other: Tensor) -> Tensor: ...
+    @overload
+    def __matmul__(self, other: "GroupMatrix") -> "GroupMatrix": ...
+
     def __matmul__(self, other: "Tensor | GroupMatrix") -> "Tensor | GroupMatrix":
         return multiply(self, other)
 
@@ -130,6 +136,12 @@ class GroupMatrix:
         # The column of the identity holds the weights.
         found = self.solve(one.flatten(0, 1)).unflatten(0, (order, size))
         return GroupMatrix(self.group, found if self.coefficients.ndim == 3 else found[:, 0, 0])
+
+
+@overload
+def multiply(matrix: GroupMatrix, other: Tensor, plan: Plan | None = None) -> Tensor: ...
+@overload
+def multiply(matrix: GroupMatrix, other: GroupMatrix, plan: Plan | None = None) -> GroupMatrix: ...
 
 
 def multiply(matrix: GroupMatrix, other: Tensor | GroupMatrix, plan: Plan | None = None) -> Tensor | GroupMatrix:
