@@ -128,7 +128,8 @@ def row(figures: dict) -> list[object]:
     spent = figures["milliseconds"]
     names = ("matrix", *(plan.value for plan in Plan))
     told = [f"{spent[name]:.3g}" if name in spent else "" for name in names]
-    against = f"{spent.get('torch', spent.get('product', float('nan'))):.3g}"
+    found = spent.get("torch", spent.get("product"))
+    against = "" if found is None else f"{found:.3g}"
     return [*told, against, figures["chosen"], figures["regret"], figures["over_torch"]]
 
 

@@ -1,5 +1,11 @@
 """Every plan is the dense product, on every group, and commutes with the group from the left."""
 
+import pickle
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +15,7 @@ from tests.oracles.group import diagonal
 from torch import Tensor
 
 from weightspace.errors import GroupError, ShapeError
-from weightspace.groups import Group, ball, box, cyclic, dihedral, direct_product, symmetric
+from weightspace.groups import Group, ball, box, cyclic, dihedral, direct_product, from_permutations, symmetric
 from weightspace.matrices import Convolution, Plan
 
 each = pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
@@ -86,6 +92,18 @@ def test_any_support_of_a_torus(data: st.DataObject) -> None:
         assert (convolve(x, weight, plan) - expected).abs().max() < 1e-10
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.permutations(range(5)), min_size=1, max_size=2), st.integers(0, 2), st.booleans())
+def test_any_group_of_permutations(generators: list[list[int]], radius: int, near: bool) -> None:
+    """Groups that nobody chose: their axes and cosets are found, and every plan agrees."""
+    group = from_permutations(generators)
+    convolve = Convolution(group, ball(group, radius) if near else box(group, radius))
+    x, weight = torch.randn(2, group.order, 2).double(), torch.randn(convolve.taps, 2, 2).double()
+    expected = convolve(x, weight, Plan.DENSE)
+    for plan in Plan:
+        assert (convolve(x, weight, plan) - expected).abs().max() < 1e-10
+
+
 def test_four_axes() -> None:
     """More cyclic axes than torch convolves along: the shortest becomes a coset."""
     group = direct_product(cyclic(3), cyclic(2), cyclic(4), cyclic(3))
@@ -128,6 +146,20 @@ def test_nothing_in_it_is_learnt_or_stored() -> None:
     assert not list(convolve.parameters())
     assert not convolve.state_dict()
     assert convolve.to("meta").index.is_meta
+
+
+def test_compiled() -> None:
+    """In a process of its own: the compiler does not see through the wrappers that check shapes while testing."""
+    words = [sys.executable, "-m", "tests.matrices.compiled"]
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_copies() -> None:
+    convolve = Convolution(dihedral(5), box(dihedral(5), 1))
+    x, weight = torch.randn(2, 10, 2), torch.randn(convolve.taps, 3, 2)
+    for copy in (pickle.loads(pickle.dumps(convolve)), deepcopy(convolve)):
+        assert torch.equal(copy(x, weight), convolve(x, weight))
 
 
 def test_zeros_and_empty_batches() -> None:

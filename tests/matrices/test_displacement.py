@@ -83,7 +83,7 @@ def test_bounds(group: Group, norm: Norm) -> None:
 
 
 def test_both_bounds_are_met() -> None:
-    """On two elements the error is twice the distance, and on many it comes near the distance: both bounds are tight."""
+    """On two elements the error is twice the distance, and on many it is near the distance: both bounds are tight."""
     m = torch.tensor([[1.0, 0.0], [0.0, -1.0]]).double()
     assert float(commutator_norm(m, cyclic(2)) / distance(m, cyclic(2))) == pytest.approx(2)
     spike = torch.zeros(40, 40).double()

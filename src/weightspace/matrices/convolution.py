@@ -18,8 +18,8 @@ MOST_INDICES = 2**22
 MOST_GATHERED = 2**26
 MOST_CONVOLVED_AXES = 3
 
-# How long ways take beside their multiplications, in multiplications per number, fitted to benchmarks/speed/group.py on one
-# core. They decide between ways, never what comes out.
+# How long ways take beside their multiplications, in multiplications per number, fitted to benchmarks/speed/group.py
+# on one core. They decide between ways, never what comes out.
 FORMED = 140.0  # entries of a dense matrix
 GATHERED, SUMMED = 140.0, 175.0  # numbers read for one product, or for one product per tap
 PADDED, PLACED = 240.0, 400.0  # numbers of a signal, and of a kernel, on their way into a convolution
@@ -113,6 +113,7 @@ class Convolution(nn.Module):
         self._hold("everywhere", _flat(pairs, steps, self.sizes))
         self.box = tuple(_arc(steps[..., i], size) for i, size in enumerate(self.sizes))
         lengths = tuple(length for _, length in self.box)
+        self.volume = prod(lengths)
         # A convolution of torch reads its kernel backwards.
         turned = [
             (low + length - 1 - steps[..., i]) % size
@@ -175,7 +176,7 @@ class Convolution(nn.Module):
             Plan.DENSE: self.group.order**2 <= MOST_INDICES,
             Plan.GATHER: self.indexed,
             Plan.TAPS: self.indexed,
-            Plan.CONVOLUTION: self.cosets**2 * self._volume() <= MOST_INDICES,
+            Plan.CONVOLUTION: self.cosets**2 * self.volume <= MOST_INDICES,
         }
         return tuple(plan for plan in Plan if small.get(plan, True))
 
@@ -200,7 +201,7 @@ class Convolution(nn.Module):
         """
         order, channels, block = self.group.order, each * groups, out * each
         signals = batch * order * (channels + out)
-        box, torus, cosets = self._volume(), prod(self.sizes), self.cosets
+        box, torus, cosets = self.volume, prod(self.sizes), self.cosets
         waves = torus // self.sizes[-1] * (self.sizes[-1] // 2 + 1)
         return {
             Plan.DENSE: (2.1 * batch + FORMED) * order**2 * block,
@@ -304,9 +305,6 @@ class Convolution(nn.Module):
         waves = self.waves(x).unflatten(3, (groups, -1))
         blocks = self.spectrum(weight).unflatten(3, (groups, -1))
         return self.from_waves(torch.einsum("ftsgoi,fbsgi->fbtgo", blocks, waves).flatten(3))
-
-    def _volume(self) -> int:
-        return prod(length for _, length in self.box)
 
     def _axes(self) -> tuple[int, ...]:
         return tuple(range(1, 1 + len(self.sizes)))

@@ -190,8 +190,8 @@ def distance(matrix: Float[Tensor, "rows columns"], group: Group, norm: Norm = N
 
     It bounds the error of equivariance from both sides: with :math:`E(M) = \max_g \|M\lambda_g - \lambda_g M\|`
     (:func:`commutator_norm`), :math:`d(M) \le E(M) \le 2\,d(M)`. The left holds as `d` is the norm of an average of
-    :math:`M - \lambda_g M \lambda_g^{-1}`, the right as :math:`\Pi(M)` commutes. It has gradients, also at 0, where they
-    are zero for the Frobenius norm.
+    :math:`M - \lambda_g M \lambda_g^{-1}`, the right as :math:`\Pi(M)` commutes. It has gradients; at 0 they are
+    zero for the Frobenius norm.
 
     Raises:
         ShapeError: if rows or columns are no multiple of the group's order.
