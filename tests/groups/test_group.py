@@ -38,6 +38,19 @@ def test_axioms(group: Group) -> None:
 
 
 @each
+def test_conjugation(group: Group) -> None:
+    a, b = group.elements[:, None], group.elements[None]
+    found = group.conjugate(a, b)
+    assert torch.equal(group.multiply(found, b), group.multiply(b, a))
+    # Every conjugation is an automorphism, and the trivial one for all if nothing fails to commute.
+    one, other = group.generators[:1] or (group.identity,), group.generators[-1:] or (group.identity,)
+    product = group.multiply(one[0], other[0])
+    parts = [group.conjugate(torch.tensor(g), group.elements) for g in (one[0], other[0], product)]
+    assert torch.equal(group.multiply(parts[0], parts[1]), parts[2])
+    assert group.is_abelian == torch.equal(found, a.expand_as(found))
+
+
+@each
 def test_by_table(group: Group) -> None:
     again = FiniteGroup(group.table())
     assert again.identity == group.identity

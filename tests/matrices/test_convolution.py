@@ -141,6 +141,35 @@ def test_gradients(name: str, plan: Plan) -> None:
     assert torch.autograd.gradcheck(lambda *args: convolve(*args, plan), (x, weight))
 
 
+@pytest.mark.parametrize("plan", Plan)
+def test_second_gradients(plan: Plan) -> None:
+    convolve = Convolution(dihedral(3), torch.tensor([1, 4]))
+    x, weight = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((1, 6, 2), (2, 2, 1)))
+    assert torch.autograd.gradgradcheck(lambda *args: convolve(*args, plan, groups=2), (x, weight))
+
+
+def test_what_is_kept_for_the_way_back() -> None:
+    """Taps keep the signal once, gathering keeps it once per tap."""
+    convolve = Convolution(symmetric(4), ball(symmetric(4), 2))
+    x, weight = torch.randn(16, 24, 8, requires_grad=True), torch.randn(convolve.taps, 8, 8, requires_grad=True)
+
+    def kept(plan: Plan) -> int:
+        found: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.is_floating_point():
+                found[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            out = convolve(x, weight, plan)
+        out.sum().backward()
+        return sum(found.values())
+
+    assert kept(Plan.TAPS) == x.numel() + weight.numel()
+    assert kept(Plan.GATHER) >= convolve.taps * x.numel()
+
+
 def test_nothing_in_it_is_learnt_or_stored() -> None:
     convolve = Convolution(dihedral(4))
     assert not list(convolve.parameters())
@@ -190,7 +219,7 @@ def test_choice() -> None:
     with pytest.raises(GroupError, match="gather"):
         whole(torch.zeros(1, 4096, 1), torch.zeros(4096, 1, 1), Plan.GATHER)
     s5 = symmetric(5)
-    assert chosen(s5, ball(s5, 1), torch.zeros(8192, 120, 64), 64) != Plan.GATHER
+    assert chosen(s5, ball(s5, 1), torch.zeros(8192, 120, 64), 64) == Plan.TAPS
 
 
 def test_blocks_of_a_lattice() -> None:

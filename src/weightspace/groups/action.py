@@ -76,10 +76,10 @@ def quotient(subgroup: Subgroup) -> Action:
     """The group above a subgroup `H` on the left cosets `g H`, numbered as in :func:`left_cosets`.
 
     Example:
-        >>> from weightspace.groups import subgroup, symmetric
-        >>> corners = quotient(subgroup(symmetric(4), [1, 2]))
-        >>> corners.points
-        1
+        >>> from weightspace.groups import dihedral, subgroup
+        >>> corners = quotient(subgroup(dihedral(4), [4]))  # what leaves one corner of a square in place
+        >>> corners.points, corners.stabiliser(0).order
+        (4, 2)
     """
     group, cosets = subgroup.parent, left_cosets(subgroup)
     return Action(group, len(cosets), lambda g, x: cosets.label[group._multiply(g, cosets.transversal[x])])

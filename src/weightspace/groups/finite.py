@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from weightspace.errors import GroupError
-from weightspace.groups.group import Group
+from weightspace.groups.group import Group, digest
 
 __all__ = ["Cyclic", "Dihedral", "FiniteGroup", "cyclic", "dihedral"]
 
@@ -90,7 +90,7 @@ class FiniteGroup(Group):
 
     def __init__(self, table: Tensor | Sequence[Sequence[int]]):
         products = _square(table)
-        self._table = products
+        self._table, self._key = products, digest(products)
         self.order = len(products)
         self.identity = _neutral(products)
         self.generators = _generators(products, self.identity)
@@ -103,7 +103,7 @@ class FiniteGroup(Group):
     @property
     def key(self) -> Hashable:
         """The table."""
-        return self._table.numpy().tobytes()
+        return self._key
 
     def _multiply(self, a: Tensor, b: Tensor) -> Tensor:
         return self._table[a, b]

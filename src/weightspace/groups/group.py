@@ -1,5 +1,6 @@
 """What every finite group can do: multiply and invert elements, which are integers."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from functools import cached_property
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from weightspace.errors import GroupError
 
-__all__ = ["Group"]
+__all__ = ["Group", "digest"]
 
 LARGEST_TABLE = 4096
 
@@ -120,3 +121,8 @@ class Group(ABC):
         if wrong.numel():
             raise GroupError(f"{int(wrong[0])} is no element of {self!r}: elements are 0 to {self.order - 1}")
         return found.to(torch.int64)
+
+
+def digest(numbers: Tensor) -> bytes:
+    """A short name for a tensor of integers, so that groups made from many are compared at once."""
+    return hashlib.sha256(numbers.contiguous().numpy().tobytes()).digest()

@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from weightspace.errors import GroupError
-from weightspace.groups.group import Group
+from weightspace.groups.group import Group, digest
 
 __all__ = ["PermutationGroup", "from_permutations", "symmetric"]
 
@@ -23,6 +23,7 @@ class PermutationGroup(Group):
     def __init__(self, generators: Int[Tensor, "generators points"]):
         self.permutations = _closure(generators)
         self.order, self.points = self.permutations.shape
+        self._key = digest(self.permutations)
         self._base = _base(self.permutations)
         # Any odd-looking numbers will do: what matters is that no two elements share a code, which is checked.
         drawn = torch.Generator().manual_seed(0)
@@ -37,7 +38,7 @@ class PermutationGroup(Group):
     @property
     def key(self) -> Hashable:
         """The permutations in their order."""
-        return self.points, self.permutations.numpy().tobytes()
+        return self.points, self._key
 
     def number(self, permutations: Int[Tensor, "*batch points"]) -> Int[Tensor, "*batch"]:
         """The numbers of permutations.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from weightspace.errors import GroupError
 from weightspace.groups.finite import Cyclic
-from weightspace.groups.group import Group
+from weightspace.groups.group import Group, digest
 
 __all__ = ["DirectProduct", "SemidirectProduct", "direct_product", "semidirect_product"]
 
@@ -65,6 +65,7 @@ class SemidirectProduct(Group):
     def __init__(self, normal: Group, acting: Group, action: Int[Tensor, "acting normal"]):
         self.normal, self.acting = normal, acting
         self._action = action.to("cpu", torch.int64).contiguous().clone()
+        self._key = digest(self._action)
         _check_automorphisms(normal, acting, self._action)
         self.order = normal.order * acting.order
         self.identity = self._join(normal.identity, acting.identity)
@@ -77,7 +78,7 @@ class SemidirectProduct(Group):
     @property
     def key(self) -> Hashable:
         """Both groups and the action."""
-        return self.normal, self.acting, self._action.numpy().tobytes()
+        return self.normal, self.acting, self._key
 
     def _join(self, g: int, h: int) -> int:
         return g + self.normal.order * h

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from weightspace.errors import GroupError
-from weightspace.groups.group import Group
+from weightspace.groups.group import Group, digest
 
 __all__ = ["Cosets", "Subgroup", "left_cosets", "right_cosets", "subgroup"]
 
@@ -22,7 +22,7 @@ class Subgroup(Group):
     def __init__(self, parent: Group, generators: Sequence[int]):
         self.parent = parent
         self.inclusion = _closed(parent, generators)
-        self.order = len(self.inclusion)
+        self.order, self._key = len(self.inclusion), digest(self.inclusion)
         self.identity = self.number(parent.identity)
         self.generators = tuple(self.number(g) for g in dict.fromkeys(generators) if g != parent.identity)
 
@@ -36,7 +36,7 @@ class Subgroup(Group):
     @property
     def key(self) -> Hashable:
         """The parent and which of its elements are in here."""
-        return self.parent, self.inclusion.numpy().tobytes()
+        return self.parent, self._key
 
     def number(self, element: int) -> int:
         """What an element of the parent is called in here.

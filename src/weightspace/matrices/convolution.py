@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from weightspace.errors import GroupError, ShapeError
 from weightspace.groups import Frame, Group, frame
+from weightspace.matrices.tap import tap_product
 
 __all__ = ["Convolution", "Plan"]
 
@@ -81,6 +82,7 @@ class Convolution(nn.Module):
 
     support: Tensor
     index: Tensor
+    inverse: Tensor
     everywhere: Tensor
     within: Tensor
     into: Tensor | None
@@ -92,9 +94,11 @@ class Convolution(nn.Module):
         self.group = group
         self.taps = len(taps)
         self._hold("support", taps)
-        # Row h has the elements h g^-1; no columns where they would take too much memory.
+        # Row h has the elements h g^-1, and h g; no columns where they would take too much memory.
         self.indexed = group.order * self.taps <= MOST_INDICES
-        self._hold("index", _neighbours(group, taps if self.indexed else taps[:0]))
+        kept = taps if self.indexed else taps[:0]
+        self._hold("index", _neighbours(group, kept))
+        self._hold("inverse", _neighbours(group, group.inverse(kept)))
         self.box: tuple[tuple[int, int], ...] = ()
         self._lay_out(group, taps)
 
@@ -233,12 +237,8 @@ class Convolution(nn.Module):
         return torch.einsum("bhkgi,kgoi->bhgo", near, mixing).flatten(2)
 
     def _by_taps(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-        out = x.new_zeros(*x.shape[:2], weight.shape[1])
-        # A loop over taps is what this plan is: at no time is more than one of them held.
-        for near, mixing in zip(self.index.T, weight, strict=True):
-            parts = x.index_select(1, near).unflatten(2, (groups, -1))
-            out = out + torch.einsum("bhgi,goi->bhgo", parts, mixing.unflatten(0, (groups, -1))).flatten(2)
-        return out
+        parts, mixing = x.unflatten(2, (groups, -1)), weight.unflatten(1, (groups, -1))
+        return tap_product(parts, mixing, self.index, self.inverse).flatten(2)
 
     def on_torus(self, x: Float[Tensor, "batch order channels"]) -> Float[Tensor, "batch *sizes cosets channels"]:
         """Signals in the coordinates of the frame."""

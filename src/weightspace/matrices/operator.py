@@ -235,7 +235,7 @@ def _invertible(matrix: GroupMatrix) -> Complex[Tensor, "frequencies rows column
     return blocks
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _convolution(group: Group, support: tuple[int, ...] | None, device: torch.device) -> Convolution:
     taps = None if support is None else torch.tensor(support, dtype=torch.int64)
     return Convolution(group, taps).to(device)
