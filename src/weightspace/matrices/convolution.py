@@ -33,7 +33,7 @@ class Plan(StrEnum):
 
     * `DENSE`: the whole matrix, one product.
     * `GATHER`: for each element its neighbours side by side, one product. For small groups of any kind.
-    * `TAPS`: one product per tap, summed up. Needs no more memory than the signals.
+    * `TAPS`: one product per tap, summed up. Needs no more memory than the signals, on the way back too.
     * `CONVOLUTION`: circular convolution along cyclic axes, between cosets as between channels. For small supports.
     * `FOURIER`: Fourier transform along cyclic axes, one product of cosets and channels per frequency. For wide
       supports.

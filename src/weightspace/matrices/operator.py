@@ -34,7 +34,7 @@ class GroupMatrix:
     Args:
         group: the group.
         coefficients: the weight, or block of weights, of each element of the support.
-        support: the elements that have weights, each once; all if left out.
+        support: the elements that have weights, each once, on the CPU; all if left out.
 
     Raises:
         ShapeError: if coefficients do not fit the support.
