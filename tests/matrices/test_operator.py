@@ -63,6 +63,16 @@ def test_products(group: Group) -> None:
                 assert set(product.elements.tolist()) == set(group.multiply(near[:, None], near).flatten().tolist())
 
 
+@pytest.mark.parametrize("name", ["dihedral", "symmetric 4", "order 21"])
+def test_products_of_different_supports(name: str) -> None:
+    """The elements of a product stand in the order of the right factor first."""
+    group = GROUPS[name]
+    a, b = drawn(group, support=torch.tensor([1, 2])), drawn(group, support=torch.tensor([group.order - 1]))
+    product = a @ b
+    assert product.elements.tolist() == sorted(group.multiply(group.order - 1, g) for g in (1, 2))
+    assert torch.allclose(product.to_dense(), a.to_dense() @ b.to_dense())
+
+
 @each
 def test_inverses(group: Group) -> None:
     torch.manual_seed(0)
