@@ -4,7 +4,7 @@ Trains CNNs on MNIST, each with hyper-parameters of its own, or goes on with tho
 processor time for each), then every model on their last checkpoints, with as many updates each and several seeds. The
 table tells Kendall's tau on the test networks, which each run looks at once, at the end.
 
-    python examples/accuracy.py [--count 960] [--updates 600] [--seeds 0 1 2] [--data mnist] [--out FOLDER]
+    python examples/accuracy.py [--count 960] [--updates 400] [--seeds 0 1 2] [--data mnist] [--out FOLDER]
 """
 
 import argparse
@@ -23,7 +23,7 @@ from weightspace.zoo.generate import CnnSettings, make_cnn_zoo
 GRAPH = {"channels": 16, "rounds": 4, "bidirectional": True, "messages": "linear"}
 MODELS = {
     "StatNN": lambda spec, readout: models.StatNN.preset("demo", spec, readout),
-    "NP": lambda spec, readout: models.NP.preset("demo", spec, readout),
+    "NP": lambda spec, readout: models.NP(spec, readout, channels=(8, 8)),
     "MonomialNFN": lambda spec, readout: models.MonomialNFN.preset("demo", spec, readout),
     "MAGEPNFN": lambda spec, readout: models.MAGEPNFN.preset("demo", spec, readout),
     "GMN": lambda spec, readout: models.GMN(spec, readout, **GRAPH),
@@ -35,7 +35,7 @@ MODELS = {
 def main(arguments: Sequence[str] | None = None) -> dict[str, list[float]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=960)
-    parser.add_argument("--updates", type=int, default=600)
+    parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, nargs=2, default=(200, 600))
     parser.add_argument("--data", default="mnist")
