@@ -86,6 +86,10 @@ TABLE = {
 
 @pytest.fixture(scope="module")
 def spaces() -> Mapping[str, NetworkSpec]:
+    return spaces_of()
+
+
+def spaces_of() -> Mapping[str, NetworkSpec]:
     mixed = nn.Sequential(
         *[nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Tanh(), nn.Conv2d(16, 16, 3), nn.ReLU()],
         *[nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)],
@@ -141,7 +145,9 @@ def test_rounds_for_signs_have_one_linear_map_less_for_every_gate(spaces: Mappin
 def made(name: str, spaces: Mapping[str, NetworkSpec]) -> tuple[ScaleGMN, NetworkSpec]:
     torch.manual_seed(0)
     spec = space_of(name if name != "demo" else "mnist", spaces)
-    return ScaleGMN.preset(name, spec, Edit(1.0) if "edit" in name else Invariant(10)).eval(), spec
+    return ScaleGMN.preset(
+        name, spec, Edit(1.0) if "edit" in name else Invariant(1 if "cnn" in name else 10)
+    ).eval(), spec
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -66,6 +66,15 @@ class Plan:
     last: tuple[Edges, ...]
 
 
+def _check(channels: int, rounds: int, messages: str, reads: str) -> None:
+    if channels < 1 or rounds < 1:
+        raise WeightspaceError(f"channels is {channels} and rounds is {rounds}; expected at least one of each.")
+    if messages not in MESSAGES:
+        raise unknown("kind of messages", messages, MESSAGES)
+    if reads not in READS:
+        raise unknown("choice of units that the answer is read from", reads, READS)
+
+
 def _refuse_scalars(graphs: Sequence[Graph]) -> None:
     for graph in graphs:
         for wire in (*graph.wires, *graph.biases):
@@ -160,14 +169,9 @@ class ScaleGMN(nn.Module):
         fourier: int = 0,
     ) -> None:
         super().__init__()
-        if channels < 1 or rounds < 1:
-            raise WeightspaceError(f"channels is {channels} and rounds is {rounds}; expected at least one of each.")
-        if messages not in MESSAGES:
-            raise unknown("kind of messages", messages, MESSAGES)
-        if reads not in READS:
-            raise unknown("choice of units that the answer is read from", reads, READS)
-        self.reads = reads
-        self.readout, self.bidirectional, self.linear = readout, bidirectional, messages == "linear"
+        _check(channels, rounds, messages, reads)
+        self.readout, self.reads = readout, reads
+        self.bidirectional, self.linear = bidirectional, messages == "linear"
         self.graphs = Graphs(spec, self._space)
         graphs = list(self.graphs)
         if fourier or messages == "modulated":
@@ -179,13 +183,7 @@ class ScaleGMN(nn.Module):
             self.step = nn.Parameter(torch.tensor(readout.initial))
         self.plans = {graph.spec: self._plan(graph, rounds) for graph in graphs}
         plans = list(self.plans.values())
-        if isinstance(readout, Edit) and self.linear:
-            wires = [wire for plan in plans for wire in plan.last]
-            self.lift = Maps(wires, channels, shift=True)
-            self.last = EdgeUpdate(wires, back=False, channels=channels, form=form)
-        if isinstance(readout, Invariant):
-            self.pool = GraphPool(graphs, [plan.places for plan in plans], channels, form)
-            self.head = head(self.pool.width, readout)
+        self._add_answer(channels, form)
         self.start = GraphStart(
             graphs, [p.steps[0] for p in plans], channels, linear=self.linear, signals=signals, fourier=fourier
         )
@@ -193,6 +191,17 @@ class ScaleGMN(nn.Module):
             MessageRound(steps, channels, messages=messages, form=form, skip=skip, dropout=dropout)
             for steps in zip(*(plan.steps for plan in plans), strict=True)
         )
+
+    def _add_answer(self, channels: int, form: str) -> None:
+        """What stands behind the last round."""
+        plans = list(self.plans.values())
+        if isinstance(self.readout, Invariant):
+            self.pool = GraphPool([plan.graph for plan in plans], [plan.places for plan in plans], channels, form)
+            self.head = head(self.pool.width, self.readout)
+        elif self.linear:
+            wires = [wire for plan in plans for wire in plan.last]
+            self.lift = Maps(wires, channels, shift=True)
+            self.last = EdgeUpdate(wires, back=False, channels=channels, form=form)
 
     def _plan(self, graph: Graph, rounds: int) -> Plan:
         """What has to be done so that what is read is there, and nothing else."""
@@ -213,8 +222,9 @@ class ScaleGMN(nn.Module):
     def save_memory(self, lean: bool = True) -> "ScaleGMN":
         """Compute rounds in blocks, and again for gradients, and keep what stands between them; returns the model.
 
-        The same answers for less memory and more time (docs/guide/speed.md). Linear messages have little to keep.
-        Transforms of `torch.func` are refused by torch; what is compiled is compiled as if nothing was asked.
+        The same answers for less memory and more time (docs/guide/speed.md). Linear messages have little to keep;
+        modulated ones, and those along wires that are not straight, are kept as before. Transforms of `torch.func` are
+        refused by torch; what is compiled is compiled as if nothing was asked.
         """
         for module in self.modules():
             if isinstance(module, GatedMessages | EdgeUpdate | MessageRound):
