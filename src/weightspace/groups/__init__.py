@@ -4,6 +4,7 @@ from weightspace.groups.action import Action, direct_sum, natural, quotient, reg
 from weightspace.groups.finite import Cyclic, Dihedral, FiniteGroup, cyclic, dihedral
 from weightspace.groups.frame import Frame, ball, box, frame
 from weightspace.groups.group import Group
+from weightspace.groups.lattice import p4, p4m, point_group, turn_matrices
 from weightspace.groups.monomial import Monomial
 from weightspace.groups.partition import set_partitions
 from weightspace.groups.pattern import Pattern, tied_pattern
@@ -35,6 +36,9 @@ __all__ = [
     "from_permutations",
     "left_cosets",
     "natural",
+    "p4",
+    "p4m",
+    "point_group",
     "quotient",
     "regular",
     "right_cosets",
@@ -45,4 +49,5 @@ __all__ = [
     "table_action",
     "tensor_product",
     "tied_pattern",
+    "turn_matrices",
 ]

@@ -57,7 +57,7 @@ class Convolution(nn.Module):
     Shapes:
         x: `(batch, order, channels in)`.
         weight: `(taps, channels out, channels in / groups)`.
-        Gives `(batch, order, channels out)`.
+        Gives `(batch, rows, channels out)`, with a row for each element if `rows` is left out.
 
     Symmetry:
         Commutes with :math:`x \mapsto x(k^{-1}\,\cdot)` for every element `k`; all plans agree.
@@ -65,6 +65,7 @@ class Convolution(nn.Module):
     Args:
         group: the group.
         support: the elements that have weights, each once; all if left out.
+        rows: the elements at which the product is asked for, in the order of what comes out; all if left out.
 
     Raises:
         GroupError: for a support with repetitions or with what is no element.
@@ -83,22 +84,29 @@ class Convolution(nn.Module):
     support: Tensor
     index: Tensor
     inverse: Tensor
+    rows: Tensor | None
+    near: Tensor
     everywhere: Tensor
     within: Tensor
     into: Tensor | None
     back: Tensor | None
 
-    def __init__(self, group: Group, support: Int[Tensor, " taps"] | None = None):
+    def __init__(
+        self, group: Group, support: Int[Tensor, " taps"] | None = None, rows: Int[Tensor, " rows"] | None = None
+    ):
         super().__init__()
         taps = _support(group, support)
         self.group = group
         self.taps = len(taps)
+        self.asked = group.order if rows is None else len(rows)
+        self._hold("rows", None if rows is None else group._checked(rows).cpu())
         self._hold("support", taps)
         # Row h has the elements h g^-1, and h g; no columns where they would take too much memory.
         self.indexed = group.order * self.taps <= MOST_INDICES
         kept = taps if self.indexed else taps[:0]
         self._hold("index", _neighbours(group, kept))
         self._hold("inverse", _neighbours(group, group.inverse(kept)))
+        self._hold("near", self.index if self.rows is None else self.index[self.rows])
         self.box: tuple[tuple[int, int], ...] = ()
         self._lay_out(group, taps)
 
@@ -135,7 +143,7 @@ class Convolution(nn.Module):
         weight: Float[Tensor, "taps out each"],
         plan: Plan | None = None,
         groups: int = 1,
-    ) -> Float[Tensor, "batch order out"]:
+    ) -> Float[Tensor, "batch rows out"]:
         """The product.
 
         Args:
@@ -153,7 +161,7 @@ class Convolution(nn.Module):
         if way not in self.plans():
             raise GroupError(f"plan {way.value!r} would hold too many numbers for {self!r}: use another, or None")
         if not len(x):  # some Fourier transforms refuse to do nothing
-            return x.new_zeros(*x.shape[:2], weight.shape[1])
+            return x.new_zeros(0, self.asked, weight.shape[1])
         ways: dict[Plan, Callable[[Tensor, Tensor, int], Tensor]] = {
             Plan.DENSE: self._dense,
             Plan.GATHER: self._gather,
@@ -161,7 +169,8 @@ class Convolution(nn.Module):
             Plan.CONVOLUTION: self._convolve,
             Plan.FOURIER: self._fourier,
         }
-        return ways[way](x, weight, groups)
+        out = ways[way](x, weight, groups)
+        return out if self.rows is None or way == Plan.GATHER else out.index_select(1, self.rows)
 
     def _check(self, x: Tensor, weight: Tensor, groups: int) -> None:
         if x.shape[1] != self.group.order:
@@ -188,7 +197,7 @@ class Convolution(nn.Module):
         """The plan that is expected to be the fastest for tensors of these shapes."""
         costs = self.costs(x.shape[0], weight.shape[1], weight.shape[2], groups)
         allowed = {plan: costs[plan] for plan in self.plans()}
-        if x.shape[0] * self.group.order * self.taps * x.shape[2] > MOST_GATHERED:
+        if x.shape[0] * self.asked * self.taps * x.shape[2] > MOST_GATHERED:
             allowed.pop(Plan.GATHER, None)
         if x.dtype not in (torch.float32, torch.float64) and len(allowed) > 1:
             allowed.pop(Plan.FOURIER)
@@ -209,7 +218,7 @@ class Convolution(nn.Module):
         waves = torus // self.sizes[-1] * (self.sizes[-1] // 2 + 1)
         return {
             Plan.DENSE: (2.1 * batch + FORMED) * order**2 * block,
-            Plan.GATHER: batch * order * self.taps * (block + GATHERED * channels),
+            Plan.GATHER: batch * self.asked * self.taps * (block + GATHERED * channels),
             Plan.TAPS: batch * order * self.taps * (block + SUMMED * (channels + out)),
             Plan.CONVOLUTION: 0.8 * batch * order * box * each * max(cosets * out, LANES)
             + PADDED * signals
@@ -230,7 +239,7 @@ class Convolution(nn.Module):
         return torch.einsum("hkgoi,bkgi->bhgo", blocks, x.unflatten(2, (groups, -1))).flatten(2)
 
     def _gather(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-        near = x.index_select(1, self.index.flatten()).unflatten(1, self.index.shape)
+        near = x.index_select(1, self.near.flatten()).unflatten(1, self.near.shape)
         if groups == 1:
             return near.flatten(2) @ weight.transpose(1, 2).flatten(0, 1)
         near, mixing = near.unflatten(3, (groups, -1)), weight.unflatten(1, (groups, -1))

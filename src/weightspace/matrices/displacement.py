@@ -80,6 +80,17 @@ class ModulatedGroupMatrix:
                 f" expected (rank, {', '.join(map(str, self.base.coefficients.shape))}) and (rank, {order})"
             )
 
+    def projection(self) -> GroupMatrix:
+        """The nearest group matrix: every bank times the mean of its positions."""
+        means = torch.tensordot(self.positions.mean(1), self.banks, 1)
+        return GroupMatrix(self.base.group, self.base.coefficients + means, self.base.support)
+
+    def square_distance(self) -> Float[Tensor, ""]:
+        """The square of :func:`distance`, from the banks and positions alone."""
+        away = self.positions - self.positions.mean(1, keepdim=True)
+        banks = self.banks.flatten(1)
+        return ((banks @ banks.T) * (away @ away.T)).sum().clamp_min(0)
+
     def __matmul__(self, columns: Float[Tensor, "rows batch"]) -> Float[Tensor, "rows_out batch"]:
         # One convolution with the channels of all banks.
         group, weight = self.base.group, self.base.weight
@@ -122,6 +133,31 @@ class LowRankGroupMatrix:
     def __post_init__(self) -> None:
         if (len(self.left), len(self.right)) != self.base.shape:
             raise ShapeError(f"factors of lengths {len(self.left)} and {len(self.right)}, expected {self.base.shape}")
+
+    def projection(self) -> GroupMatrix:
+        """The nearest group matrix, with weights on all elements."""
+        group, found = self.base.group, self._mean()
+        block = found if self.base.coefficients.ndim == 3 else found[:, 0, 0]
+        whole = block.index_add(0, self.base.elements.to(block.device), self.base.coefficients)
+        return GroupMatrix(group, whole)
+
+    def square_distance(self) -> Float[Tensor, ""]:
+        """The square of :func:`distance`, without the matrix: that of the low rank less that of its projection."""
+        gram = (self.left.T @ self.left) * (self.right.T @ self.right)
+        return (gram.sum() - self.base.group.order * self._mean().square().sum()).clamp_min(0)
+
+    def _mean(self) -> Tensor:
+        r"""The weights of the projection of :math:`L R^\top`.
+
+        They are :math:`w(g) = \frac1n \sum_h L(h) R(h g^{-1})^\top = \frac1n \sum_k L(k g) R(k)^\top`: with
+        :math:`L'(h) = L(h^{-1})` the convolution of :math:`L'` by :math:`R`, read at :math:`g^{-1}`.
+        """
+        group, (_, out, into) = self.base.group, self.base.weight.shape
+        back = group.inverse(group.elements).to(self.left.device)
+        left = self.left.unflatten(0, (group.order, out)).index_select(0, back)
+        right = self.right.unflatten(0, (group.order, into))
+        found = GroupMatrix(group, right).convolution(left.transpose(0, 1), right)
+        return found.index_select(1, back).transpose(0, 1) / group.order
 
     def __matmul__(self, columns: Float[Tensor, "columns batch"]) -> Float[Tensor, "rows batch"]:
         return self.base @ columns + self.left @ (self.right.T @ columns)

@@ -1,4 +1,4 @@
-"""The public test kit: errors of symmetry laws for any function on weights (floor 4).
+"""The public test kit: errors of symmetry laws for any function on weights or signals (floor 4).
 
 Its names are loaded when they are asked for, so that pytest can load the plugin at its start without torch.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from weightspace.testing.network import Blueprint, Layer, random_module
     from weightspace.testing.orbit import assert_orbit, orbit_error, tolerance_of
+    from weightspace.testing.signal import signal_error
 
 __all__ = [
     "Blueprint",
@@ -32,6 +33,7 @@ __all__ = [
     "orbit_error",
     "random_features",
     "random_module",
+    "signal_error",
     "tolerance_of",
 ]
 
@@ -40,6 +42,7 @@ _FILES = {
     "law": ("assert_equivariant", "assert_invariant", "equivariance_error", "invariance_error", "random_features"),
     "network": ("Blueprint", "Layer", "random_module"),
     "orbit": ("assert_orbit", "orbit_error", "tolerance_of"),
+    "signal": ("signal_error",),
 }
 
 
