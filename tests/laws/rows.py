@@ -18,6 +18,7 @@ from weightspace.layers import (
     PathProducts,
     Pointwise,
     PositionEncoding,
+    Relaxed,
     Suited,
     permutation_spec,
     suited_nonlinearity,
@@ -62,6 +63,7 @@ ROWS: Mapping[str, Row] = {
     "Suited": Row(lambda spec: Suited(spec, CHANNELS), ANY + HARD),
     "suited_nonlinearity": Row(lambda spec: suited_nonlinearity(spec, CHANNELS), ANY + HARD),
     "EquivariantLinear": Row(lambda spec: EquivariantLinear(spec, CHANNELS, 3), ("relu", "siren", "heads-nonzero")),
+    "Relaxed": Row(lambda spec: Relaxed(EquivariantLinear(spec, CHANNELS, 3), 2), ("relu", "siren", *HARD, "gelu")),
     "PathProducts": Row(lambda spec: PathProducts(spec, CHANNELS, 3), ("relu", "siren", "relu-tanh", "residual-norm")),
     "PathInvariants": Row(
         lambda spec: PathInvariants(spec, CHANNELS, 3), ("tanh", "gelu", "residual-norm"), "invariant"

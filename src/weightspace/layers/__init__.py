@@ -8,6 +8,7 @@ from weightspace.layers.nonlinear import POINTWISE, Gate, Pointwise, Suited, sui
 from weightspace.layers.norm import ParameterScale
 from weightspace.layers.polynomial import PathInvariants, PathProducts
 from weightspace.layers.pool import InvariantPool
+from weightspace.layers.relax import Relaxed
 from weightspace.layers.wiring import dense_spec
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "PathProducts",
     "Pointwise",
     "PositionEncoding",
+    "Relaxed",
     "Suited",
     "Term",
     "acting_factors",
