@@ -26,18 +26,10 @@ import torch
 from machine import Product, Work, in_turns, milliseconds, parser, prepare, told
 from torch import Tensor, nn
 
-from weightspace.groups import Group, ball, box, cyclic, dihedral, direct_product, semidirect_product, symmetric
+from weightspace.groups import Group, ball, box, cyclic, dihedral, direct_product, p4, symmetric
 from weightspace.matrices import Convolution, Plan
 
 MOST_ENTRIES = 2**27
-
-
-def turning(size: int) -> Group:
-    """Translations of a periodic square with quarter turns."""
-    plane = direct_product(cyclic(size), cyclic(size))
-    i, j = plane.elements // size, plane.elements % size
-    turns = [(i, j), (-j, i), (-i, -j), (j, -i)]
-    return semidirect_product(plane, cyclic(4), torch.stack([a % size * size + b % size for a, b in turns]))
 
 
 def torus(size: int) -> Group:
@@ -57,8 +49,8 @@ CASES: dict[str, tuple[Group, Tensor | None, int, int]] = {
     "Z32 x Z32, all, 8 channels": (torus(32), None, 16, 8),
     "D14 x D14, radius 2, 8 channels": (mirrors(14), box(mirrors(14), 2), 16, 8),
     "D14 x D14, radius 2, 120 channels": (mirrors(14), box(mirrors(14), 2), 4, 120),
-    "Z16 x Z16 with turns, radius 1, 8 channels": (turning(16), box(turning(16), 1), 16, 8),
-    "Z16 x Z16 with turns, radius 1, 32 channels": (turning(16), box(turning(16), 1), 16, 32),
+    "Z16 x Z16 with turns, radius 1, 8 channels": (p4(16), box(p4(16), 1), 16, 8),
+    "Z16 x Z16 with turns, radius 1, 32 channels": (p4(16), box(p4(16), 1), 16, 32),
     "S4, radius 1, 64 channels": (symmetric(4), ball(symmetric(4), 1), 256, 64),
     "S4, all, 32 channels": (symmetric(4), None, 256, 32),
     "S5, radius 2, 32 channels": (symmetric(5), ball(symmetric(5), 2), 64, 32),

@@ -11,6 +11,8 @@ from weightspace.groups import (
     dihedral,
     direct_product,
     from_permutations,
+    p4,
+    p4m,
     semidirect_product,
     subgroup,
     symmetric,
@@ -30,14 +32,6 @@ def quaternion() -> FiniteGroup:
 def frobenius() -> Group:
     """The non-abelian group of order 21."""
     return semidirect_product(cyclic(7), cyclic(3), torch.tensor([[1], [2], [4]]) * torch.arange(7) % 7)
-
-
-def lattice(size: int) -> Group:
-    """Translations of a small periodic square with quarter turns."""
-    plane = direct_product(cyclic(size), cyclic(size))
-    i, j = plane.elements // size, plane.elements % size
-    turns = [(i, j), (-j, i), (-i, -j), (j, -i)]
-    return semidirect_product(plane, cyclic(4), torch.stack([a % size * size + b % size for a, b in turns]))
 
 
 def shuffled(group: Group) -> FiniteGroup:
@@ -62,7 +56,8 @@ GROUPS: dict[str, Group] = {
     "solid torus": direct_product(cyclic(2), cyclic(3), cyclic(2), cyclic(2)),
     "dihedral times cyclic": direct_product(dihedral(3), cyclic(2)),
     "order 21": frobenius(),
-    "lattice": lattice(3),
+    "lattice": p4(3),
+    "lattice with mirrors": p4m(2),
     "permutations": from_permutations([[1, 2, 0, 3, 4], [0, 1, 2, 4, 3]]),
     "subgroup": subgroup(direct_product(cyclic(4), cyclic(4)), [2, 8]),
     "alternating": subgroup(symmetric(4), symmetric(4).number(torch.tensor([[1, 2, 0, 3], [0, 2, 3, 1]])).tolist()),

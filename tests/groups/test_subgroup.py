@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.groups.rows import GROUPS, lattice
+from tests.groups.rows import GROUPS
 
 from weightspace.errors import GroupError
 from weightspace.groups import (
@@ -20,6 +20,7 @@ from weightspace.groups import (
     from_permutations,
     left_cosets,
     natural,
+    p4,
     quotient,
     regular,
     right_cosets,
@@ -67,7 +68,7 @@ def test_frame(group: Group) -> None:
 
 
 def test_frame_of_products() -> None:
-    assert frame(lattice(3)).sizes == (3, 3)
+    assert frame(p4(3)).sizes == (3, 3)
     assert frame(GROUPS["shuffled abelian"]).sizes == (12, 2)
     assert frame(direct_product(cyclic(2), cyclic(9), cyclic(1), cyclic(5))).folded(2).sizes == (9, 5)
     assert frame(GROUPS["quaternion"]).elements.shape == (2, 4)

@@ -10,13 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.groups.rows import GROUPS, lattice
+from tests.groups.rows import GROUPS
 from tests.oracles.group import diagonal
 from torch import Tensor
 
 from weightspace.errors import GroupError, ShapeError
-from weightspace.groups import Group, ball, box, cyclic, dihedral, direct_product, from_permutations, symmetric
+from weightspace.groups import Group, ball, box, cyclic, dihedral, direct_product, from_permutations, p4, symmetric
 from weightspace.matrices import Convolution, Plan
+from weightspace.matrices.tap import gathered
 
 each = pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
 
@@ -224,7 +225,7 @@ def test_choice() -> None:
 
 def test_blocks_of_a_lattice() -> None:
     """Translations with quarter turns are one plane convolution of four times the channels."""
-    convolve = Convolution(lattice(4), box(lattice(4), 1))
+    convolve = Convolution(p4(4), box(p4(4), 1))
     assert (convolve.sizes, convolve.cosets) == ((4, 4), 4)
     # Around the identity, so that nothing has to be turned afterwards.
     assert convolve.box == ((-1, 3), (-1, 3))
@@ -242,3 +243,19 @@ def test_refusals() -> None:
         Convolution(cyclic(5), torch.tensor([1, 1]))
     with pytest.raises(GroupError, match="5 is no element"):
         Convolution(cyclic(5), torch.tensor([5]))
+
+
+def test_gathering_and_its_adjoint() -> None:
+    """The way back reads where torch's own adds up, and gives the same; so does the way back of that."""
+    group = symmetric(3)
+    convolve = Convolution(group, ball(group, 1))
+    x = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
+    near = gathered(x, convolve.index, convolve.inverse)
+    assert torch.equal(near, x[:, convolve.index])
+    handed = torch.randn_like(near)
+    (found,) = torch.autograd.grad(near, x, handed)
+    (expected,) = torch.autograd.grad(x[:, convolve.index], x, handed)
+    assert torch.allclose(found, expected, atol=1e-14)
+    (wrong,) = torch.autograd.grad(gathered(x, convolve.index, convolve.index), x, handed)
+    assert not torch.allclose(wrong, expected)
+    assert torch.autograd.gradgradcheck(lambda x: gathered(x, convolve.index, convolve.inverse), (x,))

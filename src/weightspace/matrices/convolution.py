@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from weightspace.errors import GroupError, ShapeError
 from weightspace.groups import Frame, Group, frame
-from weightspace.matrices.tap import tap_product
+from weightspace.matrices.tap import gathered, tap_product
 
 __all__ = ["Convolution", "Plan"]
 
@@ -239,7 +239,10 @@ class Convolution(nn.Module):
         return torch.einsum("hkgoi,bkgi->bhgo", blocks, x.unflatten(2, (groups, -1))).flatten(2)
 
     def _gather(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-        near = x.index_select(1, self.near.flatten()).unflatten(1, self.near.shape)
+        if self.rows is None:
+            near = gathered(x, self.index, self.inverse)
+        else:
+            near = x.index_select(1, self.near.flatten()).unflatten(1, self.near.shape)
         if groups == 1:
             return near.flatten(2) @ weight.transpose(1, 2).flatten(0, 1)
         near, mixing = near.unflatten(3, (groups, -1)), weight.unflatten(1, (groups, -1))
