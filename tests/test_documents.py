@@ -58,3 +58,9 @@ def test_example_of_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert all(-1 <= tau <= 1 for taus in found.values() for tau in taus)
     assert run([*few, "--out", str(tmp_path)]) == found
     assert "ScaleGMN" in capsys.readouterr().out
+
+
+def test_example_of_matrices(tmp_path: Path) -> None:
+    run = runpy.run_path(str(ROOT / "examples" / "group_matrices.py"))["main"]
+    run(["--out", str(tmp_path / "matrices.png")])
+    assert (tmp_path / "matrices.png").stat().st_size > 10_000
