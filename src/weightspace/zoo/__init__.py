@@ -1,20 +1,28 @@
-"""Zoos: many networks on disk with a table, their splits, and the real images they were made from (floor 5)."""
+"""Zoos: networks on disk with a table, their splits, the images they were made from; smoke plumes (floor 5)."""
 
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest
+from weightspace.zoo.plume import Plumes, check_plumes, open_plumes
 from weightspace.zoo.sources import Images, load_images, load_or_digits
 from weightspace.zoo.split import assign
 from weightspace.zoo.store import Problem, ZooWriter, check
+from weightspace.zoo.window import PROTOCOLS, Protocol, Windows
 
 __all__ = [
+    "PROTOCOLS",
     "Images",
     "Manifest",
+    "Plumes",
     "Problem",
+    "Protocol",
+    "Windows",
     "Zoo",
     "ZooWriter",
     "assign",
     "check",
+    "check_plumes",
     "load_images",
     "load_or_digits",
+    "open_plumes",
     "open_zoo",
 ]

@@ -13,6 +13,7 @@ digest of its manifest, so that shards of different zoos cannot be mixed. Nothin
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,10 +35,12 @@ __all__ = [
     "Layout",
     "Manifest",
     "ShardRecord",
+    "Stored",
     "decode_table",
     "encode_table",
     "encode_weights",
     "read_layout",
+    "read_stored",
     "rows_digest",
 ]
 
@@ -50,6 +53,8 @@ _RESTORE = "Remedy: restore it, or remove it: `weightspace zoo make` with the se
 _TENSOR = "weights"
 _METADATA = b"weightspace"
 _HEADER_LIMIT = 1 << 20
+# Bytes of a value, by the names that safetensors has for floating point types.
+_WIDTHS = {"F16": 2, "F32": 4, "F64": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +179,21 @@ class Layout:
     parameters: int
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Where the only tensor of a safetensors file lies.
+
+    Args:
+        offset: bytes before the first value.
+        dtype: as safetensors names it.
+        shape: of the tensor.
+    """
+
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
 def encode_weights(flat: Tensor) -> bytes:
     """The safetensors file of one shard.
 
@@ -189,6 +209,24 @@ def read_layout(path: Path) -> Layout:
     Raises:
         FormatError: not a safetensors file with one float32 matrix "weights", or one cut short.
     """
+    stored = read_stored(path, _TENSOR)
+    if stored.dtype != "F32" or len(stored.shape) != 2:
+        raise FormatError(
+            f'the header describes "{_TENSOR}" as {stored.dtype} of shape {stored.shape}; expected a float32 matrix'
+        )
+    return Layout(stored.offset, *stored.shape)
+
+
+def read_stored(path: Path, name: str) -> Stored:
+    """Where the only tensor of a safetensors file lies, after checking that its header and its size agree.
+
+    Args:
+        path: the file.
+        name: of the tensor.
+
+    Raises:
+        FormatError: not a safetensors file, one without that tensor at its beginning, or one cut short.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -196,16 +234,16 @@ def read_layout(path: Path) -> Layout:
             raise FormatError(f"{size} bytes do not hold a safetensors header")
         header = file.read(length)
     try:
-        entry = json.loads(header)[_TENSOR]
-        networks, parameters = entry["shape"]
+        entry = json.loads(header)[name]
         begin, end = entry["data_offsets"]
+        stored = Stored(8 + length, entry["dtype"], tuple(int(side) for side in entry["shape"]))
     except (ValueError, KeyError, TypeError) as failure:
-        raise FormatError(f'the header describes no matrix "{_TENSOR}" ({failure!r})') from failure
-    if entry.get("dtype") != "F32" or begin != 0 or end != networks * parameters * 4:
-        raise FormatError(f'the header describes "{_TENSOR}" as {entry}; expected float32 values from offset 0')
+        raise FormatError(f'the header describes no tensor "{name}" ({failure!r})') from failure
+    if begin != 0 or end != math.prod(stored.shape) * _WIDTHS.get(stored.dtype, 0):
+        raise FormatError(f'the header describes "{name}" as {entry}; expected floating point values from offset 0')
     if size != 8 + length + end:
         raise FormatError(f"{size} bytes, where the header asks for {8 + length + end}")
-    return Layout(8 + length, networks, parameters)
+    return stored
 
 
 def encode_table(table: pa.Table, weights: bytes, manifest: Manifest) -> bytes:

@@ -1,6 +1,7 @@
-"""Recipes that make zoos of networks side by side."""
+"""Recipes that make zoos of networks, and plumes, side by side."""
 
 from weightspace.zoo.generate.cnn import CnnSettings, train_cnns
+from weightspace.zoo.generate.plume import PlumeSettings, make_plumes
 from weightspace.zoo.generate.recipe import make_cnn_zoo, make_siren_zoo
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, render
 from weightspace.zoo.generate.template import modules, template
@@ -8,9 +9,11 @@ from weightspace.zoo.generate.template import modules, template
 # The architectures themselves stay in their files: names `siren` and `cnn` here would hide the files of these names.
 __all__ = [
     "CnnSettings",
+    "PlumeSettings",
     "SirenSettings",
     "fit_sirens",
     "make_cnn_zoo",
+    "make_plumes",
     "make_siren_zoo",
     "modules",
     "render",
