@@ -27,9 +27,9 @@ _VERBS = {
     "align": "Move a network as near to another as its symmetries allow.",
 }
 _ZOO_VERBS = {
-    "make": "Fit one network per image into a zoo.",
-    "info": "Say what a zoo holds.",
-    "check": "Read every shard and compare its checksum.",
+    "make": "Fit one network per image into a zoo; or make other zoos, or plumes.",
+    "info": "Say what a zoo, or a set of plumes, holds.",
+    "check": "Read every file and compare its checksum.",
 }
 # What the operating system refuses because of the machine and not because of a bug. Files that a verb writes have
 # errors of their own by then; what is left are those that it reads, temporary folders and the terminal.

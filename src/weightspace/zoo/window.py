@@ -80,11 +80,29 @@ class Protocol:
         """
         if part not in self.parts:
             raise unknown("part", part, self.parts)
-        trained = tuple(tasks) if self.training is None else self.training
-        own = self.held_out if part == self.domain else trained
         first, last = self.parts[part]
-        runs = [frames(task) for task in (own if chosen is None else chosen)]
-        return Windows(runs, range(self.mid + first, self.mid + last), self.past, outputs or self.outputs[part])
+        runs = [frames(task) for task in (self.tasks(part, tasks) if chosen is None else chosen)]
+        return Windows(
+            runs,
+            range(self.mid + first, self.mid + last),
+            self.past,
+            self.outputs[part] if outputs is None else outputs,
+        )
+
+    def tasks(self, part: str, tasks: Sequence[Task]) -> tuple[Task, ...]:
+        """Those of one part, out of all that there are."""
+        if part == self.domain:
+            return self.held_out
+        return tuple(tasks) if self.training is None else self.training
+
+    def counts(self, tasks: Sequence[Task]) -> dict[str, int]:
+        """How many windows each part has, out of all tasks that there are.
+
+        Example:
+            >>> PROTOCOLS["scale"].counts(())
+            {'train': 4480, 'valid': 1120, 'future': 1400, 'domain': 1000}
+        """
+        return {part: len(self.tasks(part, tasks)) * (last - first) for part, (first, last) in self.parts.items()}
 
 
 class Windows:

@@ -1,27 +1,32 @@
-"""``weightspace zoo check``: every byte of a zoo, compared with what was written."""
+"""``weightspace zoo check``: every byte of a zoo or of a set of plumes, compared with what was written."""
 
 import sys
 from pathlib import Path
 
-from weightspace.cli.zoo.info import size
+from weightspace.cli.zoo.info import plumes_there, size
 from weightspace.zoo import check as problems_of
-from weightspace.zoo import open_zoo
+from weightspace.zoo import check_plumes, open_plumes, open_zoo
 
 __all__ = ["check"]
 
 
 def check(path: Path, /) -> int:
-    """Read every shard of a zoo and compare its checksum; list all that is wrong.
+    """Read every file of a zoo, or of a set of plumes, and compare its checksum; list all that is wrong.
 
     Args:
-        path: the zoo's folder.
+        path: the folder.
     """
-    problems = problems_of(path)
+    plumes = plumes_there(path)
+    problems = check_plumes(path) if plumes else problems_of(path)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        sound = len(open_zoo(path, skip_damaged=True))
-        print(f"Problems: {len(problems)}. Readable: {sound:,} networks.", file=sys.stderr)
+        sound = f"{len(open_plumes(path).tasks) - len(problems)} plumes" if plumes else _networks(path)
+        print(f"Problems: {len(problems)}. Readable: {sound}.", file=sys.stderr)
         return 1
-    print(f"{size(open_zoo(path))} networks, all sound.")
+    print(f"{size(open_plumes(path))} plumes, all sound." if plumes else f"{size(open_zoo(path))} networks, all sound.")
     return 0
+
+
+def _networks(path: Path) -> str:
+    return f"{len(open_zoo(path, skip_damaged=True)):,} networks"

@@ -1,4 +1,4 @@
-"""``weightspace zoo info``: what a zoo holds."""
+"""``weightspace zoo info``: what a zoo, or a set of plumes, holds."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,29 +10,37 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from weightspace.zoo import Zoo, open_zoo
+from weightspace.zoo import PROTOCOLS, Plumes, Zoo, open_plumes, open_zoo
+from weightspace.zoo.plume import MANIFEST_FILE
 from weightspace.zoo.split import SPLITS
 
-__all__ = ["info", "quality", "size"]
+__all__ = ["info", "plumes_there", "quality", "size"]
 
 
 def info(path: Path, /) -> None:
-    """Say what a zoo holds: its networks, how they were made, from what, and how good they are.
+    """Say what a zoo holds: its networks, how they were made, from what, and how good they are. Or a set of plumes.
 
     Args:
-        path: the zoo's folder.
+        path: the folder.
     """
-    zoo = open_zoo(path)
     lines = Table.grid(padding=(0, 2))
-    for name, value in _facts(zoo):
+    for name, value in _plume_facts(open_plumes(path)) if plumes_there(path) else _facts(open_zoo(path)):
         lines.add_row(Text(name, style="bold"), Text(value))
     Console().print(lines)
 
 
-def size(zoo: Zoo) -> str:
-    """How many networks there are, and how many there are to be; each row is one."""
-    planned = zoo.manifest.count
-    return f"{len(zoo):,} of {planned:,} planned" if planned and planned > len(zoo) else f"{len(zoo):,}"
+def plumes_there(path: Path) -> bool:
+    """Whether a folder holds plumes and not networks."""
+    return (path / MANIFEST_FILE).is_file()
+
+
+def size(made: Zoo | Plumes) -> str:
+    """How many networks or plumes there are, and how many there are to be; each row of a zoo is one."""
+    if isinstance(made, Plumes):
+        found, planned = len(made.tasks), len(made.manifest.tasks)
+    else:
+        found, planned = len(made), made.manifest.count or 0
+    return f"{found:,} of {planned:,} planned" if planned > found else f"{found:,}"
 
 
 def quality(zoo: Zoo) -> str:
@@ -83,6 +91,20 @@ def _facts(zoo: Zoo) -> Iterator[tuple[str, str]]:
         if entries:
             yield name, _listed(entries)
     yield "checksum", zoo.checksum
+
+
+def _plume_facts(plumes: Plumes) -> Iterator[tuple[str, str]]:
+    manifest = plumes.manifest
+    frames, _, height, width = manifest.shape
+    yield "plumes", f"{size(plumes)}, {manifest.kind}"
+    yield "frames", f"{frames} each, of {height} x {width}, {manifest.dtype}"
+    if manifest.kind in PROTOCOLS:
+        yield (
+            "windows",
+            ", ".join(f"{name} {count:,}" for name, count in plumes.protocol.counts(manifest.tasks).items()),
+        )
+    yield "settings", _listed(manifest.settings)
+    yield "size", f"{sum(size for _, size in manifest.files.values()) / 1e6:,.1f} MB"
 
 
 def _listed(entries: Mapping[str, Any]) -> str:

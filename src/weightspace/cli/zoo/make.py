@@ -1,4 +1,4 @@
-"""``weightspace zoo make``: one network per image, or networks that tell images apart."""
+"""``weightspace zoo make``: one network per image, networks that tell images apart, or smoke plumes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +8,14 @@ from cyclopts import App, Parameter
 
 from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
+from weightspace.cli.zoo.plume import plume
 from weightspace.zoo import Images, Zoo, load_images
 from weightspace.zoo.generate import CnnSettings, SirenSettings, make_cnn_zoo, make_siren_zoo
 
 __all__ = ["cnn", "make", "siren"]
 
 make = App(name="make")
+make.command(plume)
 
 
 @make.default

@@ -196,10 +196,11 @@ class PlumeSettings:
     @property
     def frames(self) -> int:
         """How many are kept of each simulation."""
-        return self._steps - KINDS[self.kind].first - KINDS[self.kind].last
+        return self.total - KINDS[self.kind].first - KINDS[self.kind].last
 
     @property
-    def _steps(self) -> int:
+    def total(self) -> int:
+        """Steps of each simulation."""
         return self.steps or KINDS[self.kind].steps
 
 
@@ -288,8 +289,9 @@ def coarsen(faces: Tensor, factor: int) -> Tensor:
     side = faces.shape[-1] - 1
     if side % factor:
         raise ShapeError(f"{side} cells along a side; expected a multiple of the factor {factor}.")
-    x = faces[..., 0, :-1, ::factor].unflatten(-2, (-1, factor)).mean(-2)
-    y = faces[..., 1, ::factor, :-1].unflatten(-1, (-1, factor)).mean(-1)
+    few = side // factor
+    x = faces[..., 0, :-1, ::factor].reshape(*faces.shape[:-3], few, factor, few + 1).mean(-2)
+    y = faces[..., 1, ::factor, :-1].reshape(*faces.shape[:-3], few + 1, few, factor).mean(-1)
     return torch.stack([functional.pad(x, (0, 0, 0, 1)), functional.pad(y, (0, 1))], -3)
 
 
@@ -321,7 +323,7 @@ def make_plumes(path: str | Path, settings: PlumeSettings, *, progress: Callable
         path: the folder of the set.
         settings: what is simulated.
         progress: called with the number of steps that have just been done, those found on disk included; there are
-            ``settings.steps`` for each run.
+            ``settings.total`` for each run.
 
     Raises:
         FormatError: a set with other settings in the folder, or something else.
@@ -346,7 +348,7 @@ def make_plumes(path: str | Path, settings: PlumeSettings, *, progress: Callable
     writer = PlumeWriter(path, manifest)
     missing = [run for run in runs if run.task not in writer.done]
     told = _locked(progress)
-    told((len(runs) - len(missing)) * settings._steps)
+    told((len(runs) - len(missing)) * settings.total)
     with one_thread_per_operation() as threads:
         parts = list(_parts(missing, threads))
         with closing(side_by_side(partial(_simulate, settings, told), parts, threads=threads)) as made:
@@ -380,7 +382,7 @@ def _simulate(settings: PlumeSettings, told: Callable[[int], None], stop: Event,
     """The frames ``(run, frame, 2, side, side)``; cut short where the caller has given up."""
     smoke, first = start(runs), KINDS[settings.kind].first
     frames = torch.empty(len(runs), settings.frames, 2, settings.side, settings.side, dtype=DTYPES[settings.precision])
-    for step in range(settings._steps):
+    for step in range(settings.total):
         if stop.is_set():
             break
         smoke.step()
