@@ -17,7 +17,7 @@ from weightspace.matrices.displacement import (
     from_coordinates,
     project,
 )
-from weightspace.matrices.gmcnn import GMCNN, GainConv, GMCNNDynamics, GroupBlock
+from weightspace.matrices.gmcnn import GMCNN, GainConv, GMCNNDynamics, GroupBlock, roll_out
 from weightspace.matrices.operator import GroupMatrix, kron, multiply
 from weightspace.matrices.pool import CosetLift, CosetPool, GroupPool, GroupUnpool, Pooling
 from weightspace.matrices.relax import (
@@ -68,4 +68,5 @@ __all__ = [
     "multiply",
     "penalty",
     "project",
+    "roll_out",
 ]

@@ -13,7 +13,7 @@ from weightspace.groups import Group, box, cyclic, dihedral, direct_product
 from weightspace.matrices.conv import GroupConv, Mixing
 from weightspace.matrices.pool import Pooling
 
-__all__ = ["GMCNN", "GMCNNDynamics", "GainConv", "GroupBlock"]
+__all__ = ["GMCNN", "GMCNNDynamics", "GainConv", "GroupBlock", "roll_out"]
 
 Conv = Callable[[Group, int, int, Tensor | None], nn.Module]
 
@@ -225,7 +225,6 @@ class GMCNNDynamics(nn.Module):
         _check_blocks(blocks)
         if past < 1 or features < 1:
             raise GroupError(f"{past} past frames of {features} features: expected at least one of each")
-        self.features = features
         made, before = [], past * features
         for _ in range(blocks):
             made.append(GroupBlock(conv(group, before, channels, support), before, channels, nn.PReLU()))
@@ -244,11 +243,29 @@ class GMCNNDynamics(nn.Module):
             x: the frames that are known.
             steps: how many frames.
         """
-        frames = []
-        for _ in range(steps):
-            frames.append(self(x))
-            x = torch.cat([x[:, :, self.features :], frames[-1]], 2)
-        return torch.stack(frames, 1)
+        return roll_out(self, x, steps)
+
+
+def roll_out(
+    model: Callable[[Tensor], Tensor], x: Float[Tensor, "batch order seen"], steps: int
+) -> Float[Tensor, "batch steps order features"]:
+    """The next frames by any model that gives one, each from those before, predicted ones included.
+
+    Args:
+        model: from `(batch, order, past * features)`, oldest frame first, to `(batch, order, features)`.
+        x: the frames that are known.
+        steps: how many frames, at least one.
+
+    Example:
+        >>> known = torch.tensor([[[1.0, 2.0, 3.0]]])
+        >>> roll_out(lambda x: x[:, :, -1:] + x[:, :, -2:-1], known, 4).flatten()
+        tensor([ 5.,  8., 13., 21.])
+    """
+    frames: list[Tensor] = []
+    for _ in range(steps):
+        frames.append(model(x))
+        x = torch.cat([x[:, :, frames[-1].shape[2] :], frames[-1]], 2)
+    return torch.stack(frames, 1)
 
 
 class GainConv(nn.Module):
