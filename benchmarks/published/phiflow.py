@@ -56,7 +56,7 @@ def run(centre, time_step, pushed, steps):
         velocity = advect.semi_lagrangian(velocity, velocity, dt=time_step) + pushed(smoke, velocity)
         velocity, _ = fluid.make_incompressible(velocity, (), Solve("auto", 1e-5, 0, x0=None))
         frames.append(velocity.staggered_tensor().numpy(["run", "vector", "y", "x"])[0])
-    return np.stack(frames).astype(np.float32)
+    return np.ascontiguousarray(np.stack(frames), np.float32)
 
 
 def rotation(k, direction, steps):
@@ -87,5 +87,5 @@ if __name__ == "__main__":
     runs = {f"rotation_{k}_{j}": rotation(k, j, arguments.steps) for k, j in ROTATIONS}
     runs |= {f"translation_{x}_{y}": translation(x, y, arguments.steps) for x, y in TRANSLATIONS}
     if not arguments.all:
-        runs = {name: np.ascontiguousarray(frames[list(FRAMES), :, ::2, ::2]) for name, frames in runs.items()}
+        runs = {name: frames[list(FRAMES), :, ::2, ::2].copy() for name, frames in runs.items()}
     save_file(runs, arguments.out)
