@@ -1,4 +1,4 @@
-"""What torch.compile and bfloat16 gain, for both layers at the published settings.
+"""What torch.compile and bfloat16 gain, for both layers at the published settings and for ScaleGMN.
 
 `eager` is the layer as it is, `compiled` the same under `torch.compile` (inductor, `fullgraph=True`: a break in the
 graph is an error), `bfloat16` under `torch.autocast`. All take turns, forward and back; `milliseconds` are medians, and
@@ -27,9 +27,12 @@ from machine import Way, in_turns, parser, prepare, told, turn
 from torch import Tensor, nn
 
 from weightspace.layers import EquivariantLinear, PathProducts
+from weightspace.models import Edit, ScaleGMN
+from weightspace.spec import NetworkSpec
+from weightspace.testing import random_features
 from weightspace.weights import WeightFeatures
 
-Case = tuple[EquivariantLinear | PathProducts, WeightFeatures]
+Case = tuple[EquivariantLinear | PathProducts | ScaleGMN, WeightFeatures]
 
 PUBLISHED = (
     "cnn zoo, scales, 16 channels, batch 8",
@@ -37,9 +40,20 @@ PUBLISHED = (
     "siren, signs, 64 channels, batch 32",
     "siren, signs, 64 channels, batch 256",
 )
+
+
+def edited(spec: NetworkSpec, both: bool) -> Case:
+    """A ScaleGMN that edits networks, of 64 channels and 4 rounds, and 16 of them."""
+    torch.manual_seed(0)
+    model = ScaleGMN(spec, Edit(), channels=64, rounds=4, bidirectional=both)
+    return model, random_features(spec, 16).to(torch.float32)
+
+
 CASES: dict[str, Callable[[], Case]] = {
     **{f"EquivariantLinear, {name}": partial(linear.case, name) for name in PUBLISHED},
     **{f"PathProducts, {name}": partial(path.case, name) for name in path.CASES if not name.startswith("chain")},
+    "ScaleGMN, siren, forward": partial(edited, linear.SIREN, False),
+    "ScaleGMN, cnn zoo, both ways": partial(edited, linear.ZOO, True),
 }
 
 

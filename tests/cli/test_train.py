@@ -47,3 +47,16 @@ def test_an_unknown_model_is_answered_with_the_nearest(run: Program, zoo: Path, 
     told = run("train", zoo, "--out", tmp_path / "run", "--steps", 1, "--model", "MonomailNFN")
     assert told.code == 2
     assert 'did you mean "MonomialNFN"?' in told.err
+
+
+def test_accuracies_are_scored_by_their_order(run: Program, tmp_path: Path) -> None:
+    zoo = tmp_path / "cnns"
+    made = run("zoo", "make", "cnn", "--out", zoo, "--data", "digits", "--count", 16, "--steps", 2, 4)
+    assert made.code == 0, made.err
+    words = ("train", zoo, "--out", tmp_path / "run", "--model", "StatNN", "--steps", 3, "--target", "test_accuracy")
+    told = run(*words)
+    assert told.code == 0, told.err
+    record = read_record(tmp_path / "run")
+    assert -1 <= record.test_score <= 1
+    assert f"rank correlation {record.test_score:.3f}" in told.out
+    assert "Kendall's tau" in told.out
