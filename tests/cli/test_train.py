@@ -53,8 +53,8 @@ def test_accuracies_are_scored_by_their_order(run: Program, tmp_path: Path) -> N
     zoo = tmp_path / "cnns"
     made = run("zoo", "make", "cnn", "--out", zoo, "--data", "digits", "--count", 16, "--steps", 2, 4)
     assert made.code == 0, made.err
-    words = ("train", zoo, "--out", tmp_path / "run", "--model", "StatNN", "--steps", 3, "--target", "test_accuracy")
-    told = run(*words)
+    words = ("train", zoo, "--out", tmp_path / "run", "--model", "StatNN", "--steps", 3, "--batch", 8)
+    told = run(*words, "--target", "test_accuracy")
     assert told.code == 0, told.err
     record = read_record(tmp_path / "run")
     assert -1 <= record.test_score <= 1
