@@ -174,6 +174,16 @@ def test_settings_out_of_range_are_refused(change: dict, error: type[Exception],
         PlumeSettings(**change)
 
 
+def test_steps_are_as_published_for_each_kind() -> None:
+    assert {kind: PlumeSettings(kind=kind).frames for kind in KINDS} == {
+        "translation": 310,
+        "rotation": 309,
+        "scale": 309,
+        "levels": 50,
+    }
+    assert replace(PlumeSettings(), kind="levels").total == 61
+
+
 # On disk
 
 

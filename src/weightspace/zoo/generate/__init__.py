@@ -4,6 +4,7 @@ from weightspace.zoo.generate.cnn import CnnSettings, train_cnns
 from weightspace.zoo.generate.plume import PlumeSettings, make_plumes
 from weightspace.zoo.generate.recipe import make_cnn_zoo, make_siren_zoo
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, render
+from weightspace.zoo.generate.smoke import Smoke
 from weightspace.zoo.generate.template import modules, template
 
 # The architectures themselves stay in their files: names `siren` and `cnn` here would hide the files of these names.
@@ -11,6 +12,7 @@ __all__ = [
     "CnnSettings",
     "PlumeSettings",
     "SirenSettings",
+    "Smoke",
     "fit_sirens",
     "make_cnn_zoo",
     "make_plumes",

@@ -157,7 +157,7 @@ class PlumeSettings:
 
     Example:
         >>> settings = PlumeSettings(kind="levels", coarsening=2)
-        >>> settings.steps, settings.side, settings.frames
+        >>> settings.total, settings.side, settings.frames
         (61, 32, 50)
     """
 
@@ -173,10 +173,8 @@ class PlumeSettings:
         if self.precision not in DTYPES:
             raise unknown("precision", self.precision, DTYPES)
         kind = KINDS[self.kind]
-        if self.steps is None:
-            object.__setattr__(self, "steps", kind.steps)
         fewest = kind.first + kind.last + 1
-        if self.steps is not None and not fewest <= self.steps <= _MOST_STEPS:
+        if not fewest <= self.total <= _MOST_STEPS:
             raise DataError(f"steps is {self.steps}; expected {fewest} to {_MOST_STEPS:,}: {self.kind} drops some.")
         if not 0 <= self.breaking <= 1:
             raise DataError(f"breaking is {self.breaking}; expected 0 (symmetric) to 1 (as published).")
@@ -201,7 +199,7 @@ class PlumeSettings:
     @property
     def total(self) -> int:
         """Steps of each simulation."""
-        return self.steps or KINDS[self.kind].steps
+        return KINDS[self.kind].steps if self.steps is None else self.steps
 
 
 def runs_of(settings: PlumeSettings) -> tuple[Run, ...]:
@@ -340,7 +338,7 @@ def make_plumes(path: str | Path, settings: PlumeSettings, *, progress: Callable
     runs = runs_of(settings)
     manifest = PlumeManifest(
         kind=settings.kind,
-        settings=asdict(settings),
+        settings=asdict(settings) | {"steps": settings.total},
         tasks=tuple(run.task for run in runs),
         shape=(settings.frames, 2, settings.side, settings.side),
         dtype=settings.precision,
