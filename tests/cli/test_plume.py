@@ -16,8 +16,10 @@ def test_plumes_are_made_told_of_and_checked(run: Program, tmp_path: Path) -> No
     assert made.code == 0
     assert "40 levels plumes, 3 frames of 8 x 8 each." in made.out
     told = run("zoo", "info", tmp_path / "p").out
-    for fact in ("40, levels", "3 each, of 8 x 8, float16", "train 1,200, valid 400", "coarsening: 8"):
+    for fact in ("40, levels", "3 each, of 8 x 8, float16", "none by the protocol", "coarsening: 8"):
         assert fact in told
+    run(*WORDS[:7], "--out", tmp_path / "long")
+    assert "train 1,200, valid 400" in run("zoo", "info", tmp_path / "long").out
     assert run("zoo", "check", tmp_path / "p").out == "40 plumes, all sound.\n"
     before = (tmp_path / "p" / "plume.json").read_bytes()
     assert run(*WORDS, "--out", tmp_path / "p").code == 0

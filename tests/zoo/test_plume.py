@@ -342,7 +342,7 @@ def clock(count: int = 309) -> np.ndarray:
 )
 def test_windows_are_those_of_the_protocol(part: str, count: int, first: int, last: int) -> None:
     windows = PROTOCOLS["rotation"].windows(lambda task: clock(), (), part)
-    assert len(windows) == count == PROTOCOLS["rotation"].counts(())[part]
+    assert len(windows) == count == PROTOCOLS["rotation"].counts((), 309)[part]
     for number, middle in ((0, first), (count - 1, last)):
         past, following = windows[number]
         assert past[:, 0, 0, 0].tolist() == list(range(middle - 10, middle))

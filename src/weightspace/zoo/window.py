@@ -95,14 +95,24 @@ class Protocol:
             return self.held_out
         return tuple(tasks) if self.training is None else self.training
 
-    def counts(self, tasks: Sequence[Task]) -> dict[str, int]:
-        """How many windows each part has, out of all tasks that there are.
+    def counts(self, tasks: Sequence[Task], frames: int) -> dict[str, int]:
+        """How many windows each part has, out of all tasks that there are; parts that need longer runs are left out.
+
+        Args:
+            tasks: all that there are.
+            frames: how many each run has.
 
         Example:
-            >>> PROTOCOLS["scale"].counts(())
+            >>> PROTOCOLS["scale"].counts((), 309)
             {'train': 4480, 'valid': 1120, 'future': 1400, 'domain': 1000}
+            >>> PROTOCOLS["scale"].counts((), 200)
+            {'train': 4480, 'domain': 1000}
         """
-        return {part: len(self.tasks(part, tasks)) * (last - first) for part, (first, last) in self.parts.items()}
+        return {
+            part: len(self.tasks(part, tasks)) * (last - first)
+            for part, (first, last) in self.parts.items()
+            if self.mid + last - 1 + self.outputs[part] <= frames
+        }
 
 
 class Windows:

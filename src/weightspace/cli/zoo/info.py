@@ -99,10 +99,9 @@ def _plume_facts(plumes: Plumes) -> Iterator[tuple[str, str]]:
     yield "plumes", f"{size(plumes)}, {manifest.kind}"
     yield "frames", f"{frames} each, of {height} x {width}, {manifest.dtype}"
     if manifest.kind in PROTOCOLS:
-        yield (
-            "windows",
-            ", ".join(f"{name} {count:,}" for name, count in plumes.protocol.counts(manifest.tasks).items()),
-        )
+        counts = plumes.protocol.counts(manifest.tasks, frames)
+        told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        yield "windows", told or "none by the protocol, which needs longer runs"
     yield "settings", _listed(manifest.settings)
     yield "size", f"{sum(size for _, size in manifest.files.values()) / 1e6:,.1f} MB"
 
