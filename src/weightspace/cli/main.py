@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from keyword import iskeyword
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -28,6 +29,7 @@ _VERBS = {
 }
 _ZOO_VERBS = {
     "make": "Fit one network per image into a zoo; or make other zoos, or plumes.",
+    "import": "Read networks that are stored in another format into a zoo.",
     "info": "Say what a zoo, or a set of plumes, holds.",
     "check": "Read every file and compare its checksum.",
 }
@@ -51,7 +53,9 @@ def application() -> App:
     for name, text in _VERBS.items():
         app.command(f"weightspace.cli.{name}:{name}", name=name, help=text)
     for name, text in _ZOO_VERBS.items():
-        zoo.command(f"weightspace.cli.zoo.{name}:{name}", name=name, help=text)
+        # A file and a function cannot be called import.
+        place = f"{name}_" if iskeyword(name) else name
+        zoo.command(f"weightspace.cli.zoo.{place}:{place}", name=name, help=text)
     app.command(zoo)
     return app
 

@@ -48,7 +48,10 @@ FORMAT = "weightspace-zoo"
 VERSION = 1
 MANIFEST_FILE = "zoo.json"
 SHARD_FOLDER = "shards"
-_RESTORE = "Remedy: restore it, or remove it: `weightspace zoo make` with the settings of this zoo keeps its shards."
+_RESTORE = (
+    "Remedy: restore it, or remove it: `weightspace zoo make` or `zoo import` with the settings of this zoo keeps its "
+    "shards."
+)
 
 _TENSOR = "weights"
 _METADATA = b"weightspace"

@@ -12,7 +12,7 @@ from weightspace.zoo.format import SHARD_FOLDER, Layout, Manifest, ShardRecord, 
 
 __all__ = ["REMOVE", "Shard", "committed", "read_shard", "shard_files", "verify"]
 
-REMOVE = "Remedy: remove its two files; `weightspace zoo make` with the same settings fits it again."
+REMOVE = "Remedy: remove its two files; `weightspace zoo make` or `zoo import` with the same settings makes it again."
 
 
 @dataclass(frozen=True)
@@ -98,5 +98,5 @@ def verify(shard: Shard) -> None:
 def _damaged(number: int, told: str) -> FormatError:
     return FormatError(
         f"shard {number} is damaged: {told}. "
-        f"Remedy: `weightspace zoo make` with the same settings fits just this shard again."
+        f"Remedy: `weightspace zoo make`, or `zoo import`, with the same settings makes just this shard again."
     )

@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from weightspace.errors import FormatError
 from weightspace.spec.trace import quiet
 
-__all__ = ["PROGRAMS", "STATES", "read_program", "read_state"]
+__all__ = ["PROGRAMS", "STATES", "read_mapping", "read_program", "read_state"]
 
 STATES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Suffixes of files that hold state dicts."""
@@ -77,6 +77,27 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if strange:
         raise FormatError(f"{strange[0]!r} of {path} is sparse or quantised; convert it to a plain tensor first.")
     return state
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """All that a file of `torch.save` holds beside each other: tensors, numbers and texts by name.
+
+    Raises:
+        FormatError: no such file, a damaged one, one of another kind, one that would have to run code to be read, or
+            no dict in it.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "line.pth"
+        >>> torch.save({**torch.nn.Linear(2, 1).state_dict(), "label": 3}, file)
+        >>> list(read_mapping(file)), read_mapping(file)["label"]
+        (['weight', 'bias', 'label'], 3)
+    """
+    _check_kind(path)
+    loaded = _unpickled(path)
+    if not isinstance(loaded, Mapping):
+        raise FormatError(f"{path} holds a {type(loaded).__name__}; expected a state dict: tensors by name.")
+    return {str(key): value.detach() if isinstance(value, Tensor) else value for key, value in loaded.items()}
 
 
 def read_program(path: Path) -> ExportedProgram:

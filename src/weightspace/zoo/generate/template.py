@@ -1,17 +1,21 @@
 """From a zoo's manifest back to torch modules."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import torch
 from torch import nn
 
-from weightspace.errors import unknown
+from weightspace.errors import FormatError, SpecError, unknown
+from weightspace.weights.source.chain import guess_chain
 from weightspace.zoo.dataset import Rows, Zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.cnn import CnnSettings, cnn
 from weightspace.zoo.generate.siren import SirenSettings, siren
+from weightspace.zoo.lora import LoRA
 
-__all__ = ["modules", "settings_of", "template"]
+__all__ = ["modules", "recorded", "settings_of", "template"]
 
 _RECIPES: dict[str, type[SirenSettings] | type[CnnSettings]] = {"siren": SirenSettings, "cnn": CnnSettings}
 
@@ -29,15 +33,21 @@ def settings_of(manifest: Manifest) -> SirenSettings | CnnSettings:
     return kind(**{name: _plain(value) for name, value in manifest.settings.items() if name in names})
 
 
-def template(manifest: Manifest) -> nn.Sequential:
+def template(manifest: Manifest) -> nn.Module:
     """A module of the architecture of a zoo's networks; its weights are not those of any of them.
 
+    No code is run that a manifest may name: it describes architectures that this package knows.
+
     Args:
-        manifest: of a zoo that the package made.
+        manifest: of a zoo that the package made, or imported.
 
     Raises:
         UnknownNameError: a recipe that this package does not have.
+        SpecError: an imported zoo that does not say how its networks compute.
+        FormatError: a description that is damaged.
     """
+    if "template" in manifest.settings:
+        return recorded(manifest.settings["template"])
     settings = settings_of(manifest)
     if isinstance(settings, CnnSettings):
         return cnn(settings, manifest.forward["classes"]).eval()
@@ -45,16 +55,58 @@ def template(manifest: Manifest) -> nn.Sequential:
     return siren(settings, manifest.spec.shape(last.name)[0]).eval()
 
 
-def modules(zoo: Zoo, rows: Rows = slice(None)) -> list[nn.Module]:
+def recorded(record: Mapping[str, Any]) -> nn.Module:
+    """The module that a record of an imported zoo's manifest describes.
+
+    Args:
+        record: its ``kind`` with what that takes: ``cnn`` (``activation``, ``classes``), ``chain`` (``shapes`` by name,
+            ``activation``) and ``lora`` (``shapes``). Other kinds only tell where the architecture came from.
+
+    Raises:
+        SpecError: a kind that does not say how the networks compute; a chain of which only the symmetries are known.
+        FormatError: a record that lacks something.
+
+    Example:
+        >>> recorded({"kind": "chain", "activation": "relu", "shapes": {"0.weight": [8, 2], "2.weight": [1, 8]}})
+        Chain(
+          (0): Linear(in_features=2, out_features=8, bias=False)
+          (2): Linear(in_features=8, out_features=1, bias=False)
+        )
+        >>> recorded({"kind": "module", "name": "models:make"})
+        Traceback (most recent call last):
+        weightspace.errors.SpecError: this zoo's networks are those of module 'models:make', which a manifest...
+    """
+    try:
+        match record["kind"]:
+            case "cnn":
+                return cnn(CnnSettings(activation=record["activation"]), record["classes"]).eval()
+            case "lora":
+                return LoRA(record["shapes"]).eval()
+            case "chain" if record["activation"] and all(len(shape) < 3 for shape in record["shapes"].values()):
+                state = {name: torch.zeros(tuple(shape)) for name, shape in record["shapes"].items()}
+                return guess_chain(state, record["activation"])[0]
+            case kind:
+                raise SpecError(
+                    f"this zoo's networks are those of {kind} {record.get('name', '')!r}, which a manifest does not "
+                    "describe so that they could be run. Remedy: give a module of theirs: modules(zoo, rows, template)."
+                )
+    except (KeyError, TypeError, AttributeError, RuntimeError) as failure:
+        raise FormatError(f"the record {dict(record)} of a zoo's architecture is damaged ({failure!r}).") from failure
+
+
+def modules(zoo: Zoo, rows: Rows = slice(None), template: nn.Module | None = None) -> list[nn.Module]:
     """The chosen networks of a zoo as torch modules, in the order asked for.
 
     Args:
-        zoo: one that the package made.
+        zoo: one that the package made, or imported.
         rows: a slice, or row numbers from 0. Default: all.
+        template: a module of their architecture, where the zoo does not describe it.
 
     Raises:
         DataError: a row that the zoo does not have.
         UnknownNameError: a recipe that this package does not have.
+        SpecError: an imported zoo that does not say how its networks compute, without a template.
+        ShapeError: a template of another architecture.
 
     Example:
         >>> import tempfile
@@ -66,7 +118,10 @@ def modules(zoo: Zoo, rows: Rows = slice(None)) -> list[nn.Module]:
         ...     [network(torch.zeros(1, 2)).shape for network in modules(zoo, [2, 0])]
         [torch.Size([1, 1]), torch.Size([1, 1])]
     """
-    return zoo.features(rows).to_modules(template(zoo.manifest))
+    return zoo.features(rows).to_modules(_template(zoo.manifest) if template is None else template)
+
+
+_template = template
 
 
 def _plain(value: Any) -> Any:
