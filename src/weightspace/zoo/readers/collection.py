@@ -1,7 +1,7 @@
 """What a reader finds in a source, its weights not yet read, and what it is told beside the source."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ class Collection:
         spec: the weight space.
         table: one row per network, with ``number`` and ``split``.
         read: gives the networks of some rows, float32, with the columns that only their files tell.
+        digest: sha256 of the file of one row as it is now; None where the manifest has that of all.
         settings: what tells this zoo from others made of the same source, as JSON.
         forward: what turns weights into answers, as far as the format says.
         source: the files with sizes and checksums, and counts, as JSON.
@@ -102,4 +103,5 @@ class Collection:
     settings: Mapping[str, Any]
     forward: Mapping[str, Any]
     source: Mapping[str, Any]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    digest: Callable[[int], str] | None = None

@@ -72,6 +72,7 @@ def read_dws_siren(request: Request) -> Collection:
         spec=architecture.spec,
         table=pa.table({"number": np.arange(len(names)), **columns}),
         read=files.read,
+        digest=files.digest_of,
         settings={"template": architecture.record, "split": path.name if path else {"seed": settings.seed}},
         forward={
             "layers": f"{settings.activation or _ACTIVATION} of W x + b, the last one W x + b",

@@ -41,6 +41,10 @@ class Files:
     load: Callable[[Path], Loaded] = _state
     digest: Callable[[Path], str] = digest_of
 
+    def digest_of(self, row: int) -> str:
+        """sha256 of the file of one row as it is now."""
+        return self.digest(self.root / self.names[row])
+
     def read(self, rows: Sequence[int]) -> tuple[WeightFeatures, Mapping[str, Any]]:
         """The networks of some rows, with the columns ``file``, ``sha256``, ``stored``, ``diverged`` and their own.
 

@@ -120,14 +120,17 @@ def _collected(
     found, notes = architecture(root / names[0])
     if left:
         notes = (*notes, f"the source: {left:,} folders that {path} does not name were left out")
-    parts = [part.relative_to(root).as_posix() for name in names for part in _parts(root, root / name)]
+    for name in names:
+        _parts(root, root / name)  # whole, before anything is written
+    files = Files(root, names, found, load, partial(_digest, root))
     return Collection(
         spec=found.spec,
         table=pa.table(columns),
-        read=Files(root, names, found, load, partial(_digest, root)).read,
+        read=files.read,
+        digest=files.digest_of,
         settings={"template": found.record, "split": split},
         forward=forward,
-        source=listing(root, parts, [path] if path else []) | {"left_out": left},
+        source=listing(root, names, [path] if path else []) | {"left_out": left},
         notes=notes,
     )
 
@@ -213,8 +216,8 @@ def _adapter(root: Path, folder: Path) -> Loaded:
         raise FormatError(f"{path} has r {rank!r} and lora_alpha {alpha!r}; expected a rank above 0 and a number.")
     state = read_state(weights)
     for key, tensor in state.items():
-        if "lora_" in key and "_A" in key.rpartition("lora_")[2] and tensor.shape[0] != rank:
-            raise FormatError(f"{weights}: {key!r} has rank {tensor.shape[0]}; {path.name} says {rank}.")
+        if key.endswith(("lora_A.weight", "lora_embedding_A")) and len(tensor) != rank:
+            raise FormatError(f"{weights}: {key!r} has rank {len(tensor)}; {path.name} says {rank}.")
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     base = config.get("base_model_name_or_path")
     return state, {"base_model": str(base or ""), "lora_alpha": float(alpha), "scale": float(scale)}

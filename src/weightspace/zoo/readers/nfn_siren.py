@@ -56,6 +56,7 @@ def read_nfn_siren(request: Request) -> Collection:
     check_lineage(image, splits, "split_points")
     first = root / names[0]
     architecture, notes = chain_of(read_state(first), settings.activation or _ACTIVATION, first)
+    files = Files(root, names, architecture)
     table = {
         "number": np.arange(len(names)),
         "network": image,
@@ -65,7 +66,8 @@ def read_nfn_siren(request: Request) -> Collection:
     return Collection(
         spec=architecture.spec,
         table=pa.table(table),
-        read=Files(root, names, architecture).read,
+        read=files.read,
+        digest=files.digest_of,
         settings={"template": architecture.record, "split_points": settings.split_points},
         forward={
             "layers": f"{settings.activation or _ACTIVATION} of W x + b, the last one W x + b",

@@ -48,13 +48,15 @@ def read_state_dicts(request: Request) -> Collection:
     names, columns, split = read_labels(path, present, settings)
     first = root / names[0]
     architecture, notes = described(request, read_state(first), first)
+    files = Files(root, names, architecture)
     left = len(present) - len(names)
     if left:
         notes = (*notes, f"the source: {left:,} files that {path.name} does not name were left out")
     return Collection(
         spec=architecture.spec,
         table=pa.table(columns),
-        read=Files(root, names, architecture).read,
+        read=files.read,
+        digest=files.digest_of,
         settings={"template": architecture.record, "split": split},
         forward={},
         source=listing(root, names, [path]) | {"left_out": left},

@@ -18,6 +18,7 @@ from weightspace.zoo.readers.hub import read_peft, read_safetensors
 from weightspace.zoo.readers.nfn_siren import read_nfn_siren
 from weightspace.zoo.readers.small_cnn import read_small_cnn_zoo
 from weightspace.zoo.readers.state_dicts import read_state_dicts
+from weightspace.zoo.shard import read_shard
 from weightspace.zoo.store import ZooWriter
 
 __all__ = ["FORMATS", "Format", "import_zoo"]
@@ -127,6 +128,7 @@ def import_zoo(
 def _fill(writer: ZooWriter, found: Collection, rows: int, progress: Callable[[int, int], None] | None) -> None:
     """Writes the shards that are not there yet."""
     total = found.table.num_rows
+    _check_same(writer, found, rows)
     for shard, first in enumerate(range(0, total, rows)):
         part = range(first, min(first + rows, total))
         if writer.rows.get(shard) != len(part):
@@ -137,6 +139,21 @@ def _fill(writer: ZooWriter, found: Collection, rows: int, progress: Callable[[i
             writer.write(shard, features, table.combine_chunks())
         if progress is not None:
             progress(part.stop, total)
+
+
+def _check_same(writer: ZooWriter, found: Collection, rows: int) -> None:
+    """Refuses to go on with shards that were read from other files of the same names, told by one file of each."""
+    if found.digest is None:
+        return
+    for shard in sorted(writer.done):
+        if (number := shard * rows) >= found.table.num_rows:
+            continue
+        before = read_shard(writer.path, shard, writer.manifest).table["sha256"][0].as_py()
+        if found.digest(number) != before:
+            raise FormatError(
+                f"shard {shard} of {writer.path} was read from a file with sha256 {before[:16]}..., which the source "
+                "holds no more. Remedy: give another folder for the networks that it holds now."
+            )
 
 
 def _check_takes(format: str, settings: ImportSettings, given: Mapping[str, Any]) -> None:

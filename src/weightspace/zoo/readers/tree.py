@@ -112,15 +112,15 @@ def listing(root: Path, names: Iterable[str], described: Iterable[Path] = ()) ->
 
     Args:
         root: the source's folder.
-        names: of the networks' files; of these, sizes and names count here, and each row has the digest of its own.
+        names: of the networks; of these, the names count here, and each row has the digest of its own file. A file that
+            was damaged may be replaced without the others being read again.
         described: the few files that describe the others, which count to the byte.
     """
-    digest, total, count = hashlib.sha256(), 0, 0
+    digest, count = hashlib.sha256(), 0
     for name in names:
-        size = (root / name).stat().st_size
-        digest.update(f"{size} {name}\n".encode())
-        total, count = total + size, count + 1
-    told: dict[str, Any] = {"name": root.name, "files": count, "bytes": total, "listing": digest.hexdigest()}
+        digest.update(f"{name}\n".encode())
+        count += 1
+    told: dict[str, Any] = {"name": root.name, "networks": count, "listing": digest.hexdigest()}
     for path in described:
         told.setdefault("described", {})[path.name] = digest_of(path)
     return told
