@@ -69,7 +69,7 @@ def test_with_a_template(tmp_path: Path) -> None:
     assert zoo.column("data").tolist() == ["mnist", "svhn", "mnist", "x", ""]
     assert np.isnan(zoo.column("accuracy")).tolist() == [False, False, True, False, False]
     assert zoo.column("stored").tolist() == ["float32"] * 4 + ["float64"]
-    assert zoo.manifest.settings["template"] == {"kind": "template", "name": "torch.nn.modules.container.Sequential"}
+    assert zoo.manifest.settings["template"] == {"kind": "module", "name": "torch.nn.modules.container.Sequential"}
     check_functions(zoo, network())
     with pytest.raises(SpecError, match="give a module of theirs"):
         modules(zoo)
@@ -84,7 +84,7 @@ def test_with_a_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     check_functions(zoo, network())
     # A manifest that names code does not make it run.
     monkeypatch.setattr(module, "make", lambda: pytest.fail("run"))
-    with pytest.raises(SpecError, match="module 'their_models:make'"):
+    with pytest.raises(SpecError, match="module 'torch.nn.modules.container.Sequential'"):
         modules(zoo)
 
 

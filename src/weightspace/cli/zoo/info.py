@@ -49,23 +49,26 @@ def quality(zoo: Zoo) -> str:
     Networks with checkpoints count once, by the last.
     """
     columns = zoo.table.column_names
-    if "final" in columns:
+    if "final" in columns and zoo.column("final").dtype == np.bool_:
         zoo = zoo.only(zoo.column("final"))
     told = []
     diverged = zoo.column("diverged") if "diverged" in columns else np.zeros(len(zoo), bool)
     for name, tell in (("psnr", _fit), ("test_accuracy", _accuracy)):
-        if name in columns and not diverged.all():
-            told.append(tell(zoo.column(name)[~diverged]))
+        values = zoo.column(name)[~diverged] if name in columns else np.zeros(0)
+        # Tables of imported zoos are their owners': whole numbers, texts and gaps are there too.
+        known = values[np.isfinite(values)] if values.dtype.kind in "iuf" else values[:0]
+        if len(known):
+            told.append(tell(known.astype(np.float64)))
     if diverged.any():
         told.append(f"{diverged.sum():,} diverged")
     return ", ".join(told)
 
 
-def _fit(psnr: npt.NDArray[np.float32]) -> str:
+def _fit(psnr: npt.NDArray[np.float64]) -> str:
     return f"{psnr.mean():.1f} dB on average, {psnr.min():.1f} dB at worst"
 
 
-def _accuracy(accuracy: npt.NDArray[np.float32]) -> str:
+def _accuracy(accuracy: npt.NDArray[np.float64]) -> str:
     least, low, middle, high, most = np.quantile(accuracy, (0, 0.25, 0.5, 0.75, 1))
     return (
         f"test accuracy {middle:.1%} in the middle, a quarter below {low:.1%}, a quarter above {high:.1%}, "
@@ -82,12 +85,14 @@ def _facts(zoo: Zoo) -> Iterator[tuple[str, str]]:
     if "label" in zoo.table.column_names and len(zoo):
         labels, counts = np.unique(zoo.column("label"), return_counts=True)
         yield "labels", ", ".join(f"{label}: {count}" for label, count in zip(labels, counts, strict=True))
-    if "final" in zoo.table.column_names and len(zoo):
+    if "final" in zoo.table.column_names and len(zoo) and zoo.column("final").dtype == np.bool_:
         networks = int(zoo.column("final").sum())
         yield "checkpoints", f"of {networks:,} networks; all rows of one lie in one split"
     if len(zoo):
         yield "quality", quality(zoo)
-    for name, entries in (("source", manifest.source), ("settings", manifest.settings), ("forward", manifest.forward)):
+    # How an imported architecture looks in full is for programs to read.
+    settings = {name: value.get("kind") if name == "template" else value for name, value in manifest.settings.items()}
+    for name, entries in (("source", manifest.source), ("settings", settings), ("forward", manifest.forward)):
         if entries:
             yield name, _listed(entries)
     yield "checksum", zoo.checksum

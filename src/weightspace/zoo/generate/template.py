@@ -72,9 +72,9 @@ def recorded(record: Mapping[str, Any]) -> nn.Module:
           (0): Linear(in_features=2, out_features=8, bias=False)
           (2): Linear(in_features=8, out_features=1, bias=False)
         )
-        >>> recorded({"kind": "module", "name": "models:make"})
+        >>> recorded({"kind": "module", "name": "models.Net"})
         Traceback (most recent call last):
-        weightspace.errors.SpecError: this zoo's networks are those of module 'models:make', which a manifest...
+        weightspace.errors.SpecError: this zoo's networks are those of module 'models.Net', which a manifest...
     """
     try:
         match record["kind"]:

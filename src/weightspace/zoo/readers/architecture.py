@@ -141,13 +141,11 @@ def described(request: Request, state: Mapping[str, Tensor], name: object) -> tu
         spec = request.spec or _read_spec(settings.spec)  # type: ignore[arg-type]
         return Architecture(spec, {"kind": "spec", "name": settings.spec.name if settings.spec else "given"}), ()
     if request.template is not None:
-        kind = type(request.template)
-        record = {"kind": "template", "name": f"{kind.__module__}.{kind.__qualname__}"}
-        return _of_module(request.template, request.example_inputs, record)
+        return _of_module(request.template, request.example_inputs)
     if settings.module is not None:
         module, inputs = call_factory(settings.module)
         inputs = inputs_of(settings.inputs) if settings.inputs else inputs
-        return _of_module(module, inputs, {"kind": "module", "name": settings.module})
+        return _of_module(module, inputs)
     if settings.activation is not None:
         return chain_of(state, settings.activation, name)
     raise SpecError(f"{name}: {_NONE}")
@@ -196,7 +194,9 @@ def lora_of(state: Mapping[str, Tensor], name: object) -> tuple[Architecture, tu
     return Architecture(found, record), (note,)
 
 
-def _of_module(module: nn.Module, inputs: Any, record: Mapping[str, Any]) -> tuple[Architecture, tuple[str, ...]]:
+def _of_module(module: nn.Module, inputs: Any) -> tuple[Architecture, tuple[str, ...]]:
+    # The class for people to know; where its code lies is the user's to say each time.
+    record = {"kind": "module", "name": f"{type(module).__module__}.{type(module).__qualname__}"}
     found = spec_of(module.eval(), inputs)
     names: dict[int, str] = {}
     aliases: dict[str, str] = {}
