@@ -182,6 +182,17 @@ def test_the_published_split_is_kept(published: Published, tmp_path: Path, kind:
     assert "split.csv" in whole.manifest.source["described"]
 
 
+def test_the_published_split_of_many_networks(tmp_path: Path, published: Published) -> None:
+    """A hundred networks of one checkpoint each, with a header that is no row of theirs."""
+    order = [0, *random.Random(5).sample(range(1, 101), 100)]
+    (tmp_path / "split.csv").write_text("\n".join(map(str, order)) + "\n")
+    found = reader._published(tmp_path / "split.csv", np.arange(101), np.arange(101) > 0)
+    published.rows = [(row, 86 if row else 0) for row in range(101)]
+    expected = split_of_publication(order, published)
+    assert found.tolist() == ["", *(expected[row] for row in range(1, 101))]
+    assert [(found == name).sum() for name in ("train", "val", "test")] == [40, 10, 50]
+
+
 def test_a_last_checkpoint_that_stands_twice_stays_in_test(published: Published, tmp_path: Path) -> None:
     """As where the header happens to be one: the order counts it twice, but a network has one split."""
     path = tmp_path / "split.csv"
@@ -341,6 +352,9 @@ def test_goes_on_where_it_stopped(published: Published, tmp_path: Path, monkeypa
     assert len(zoo) == 24
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     monkeypatch.setattr(transfer, "_SHARD_ROWS", 4096)
+    # Shards of another size would leave the old ones behind the new: the same networks twice.
+    with pytest.raises(FormatError, match="settings.shard is 10 there and"):
+        import_zoo("small-cnn-zoo", published.root, tmp_path / "zoo", RELU)
     once = import_zoo("small-cnn-zoo", published.root, tmp_path / "once", RELU)
     assert torch.equal(flatten(once.features()), flatten(zoo.features()))
     assert rows_digest(once.table) == rows_digest(zoo.table)
