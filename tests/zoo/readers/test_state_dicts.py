@@ -218,6 +218,8 @@ def test_the_architecture_must_be_told_once(tmp_path: Path) -> None:
         ImportSettings("relu", module="a:b")
     with pytest.raises(DataError, match="template and activation each say"):
         import_zoo("state-dicts", root, tmp_path / "zoo", ImportSettings("relu"), template=network())
+    with pytest.raises(DataError, match="without the template that takes them"):
+        import_zoo("state-dicts", root, tmp_path / "zoo", ImportSettings("relu"), example_inputs=torch.zeros(2, 3))
     with pytest.raises(DataError, match="no module is given that takes them"):
         ImportSettings(inputs=("2,3",))
     with pytest.raises(ShapeError, match="no shape of an input"):

@@ -168,6 +168,10 @@ def _check_takes(format: str, settings: ImportSettings, given: Mapping[str, Any]
     told = [name for name, value in given.items() if value is not None]
     if told and "module" not in takes:
         raise DataError(f"the format {format} knows its architecture and takes no {told[0]}. Remedy: leave it out.")
+    if given["example_inputs"] is not None and given["template"] is None:
+        raise DataError(
+            "example_inputs are given without the template that takes them. Remedy: give it, or leave them."
+        )
     ways = [name for name in ("template", "spec") if given[name] is not None]
     ways += [name for name in ("activation", "module", "spec") if getattr(settings, name) is not None and ways]
     if len(ways) > 1:
