@@ -25,7 +25,7 @@ from weightspace.errors import FormatError
 from weightspace.weights.source.file import read_mapping
 from weightspace.zoo.readers.architecture import chain_of
 from weightspace.zoo.readers.collection import Collection, ImportSettings, Request
-from weightspace.zoo.readers.files import Files, Loaded
+from weightspace.zoo.readers.file import Files, Loaded
 from weightspace.zoo.readers.table import check_published, check_splits
 from weightspace.zoo.readers.tree import check_name, checked_file, listing, nearest, walk
 from weightspace.zoo.split import SPLITS, assign

@@ -25,8 +25,8 @@ from weightspace.errors import FormatError
 from weightspace.weights.source.file import read_state
 from weightspace.zoo.readers.architecture import Architecture, described, lora_of
 from weightspace.zoo.readers.collection import Collection, Request
-from weightspace.zoo.readers.files import Files, Loaded
-from weightspace.zoo.readers.state_dicts import read_labels
+from weightspace.zoo.readers.file import Files, Loaded
+from weightspace.zoo.readers.state_dict import read_labels
 from weightspace.zoo.readers.table import drawn, numbered
 from weightspace.zoo.readers.tree import check_name, checked_file, digest_of, listing, walk
 

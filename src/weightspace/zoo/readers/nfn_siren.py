@@ -19,7 +19,7 @@ from weightspace.errors import FormatError
 from weightspace.weights.source.file import read_state
 from weightspace.zoo.readers.architecture import chain_of
 from weightspace.zoo.readers.collection import Collection, Request
-from weightspace.zoo.readers.files import Files
+from weightspace.zoo.readers.file import Files
 from weightspace.zoo.readers.table import check_lineage
 from weightspace.zoo.readers.tree import listing, walk
 

@@ -35,7 +35,7 @@ from weightspace.zoo.generate.cnn import ACTIVATIONS
 from weightspace.zoo.generate.template import recorded
 from weightspace.zoo.readers.architecture import UNKNOWN
 from weightspace.zoo.readers.collection import Collection, Request
-from weightspace.zoo.readers.files import finite
+from weightspace.zoo.readers.file import finite
 from weightspace.zoo.readers.table import check_lineage, check_published, column, drawn, numbered, read_csv
 from weightspace.zoo.readers.tree import checked_file, digest_of
 

@@ -17,7 +17,7 @@ from weightspace.zoo.readers.dws_siren import read_dws_siren
 from weightspace.zoo.readers.hub import read_peft, read_safetensors
 from weightspace.zoo.readers.nfn_siren import read_nfn_siren
 from weightspace.zoo.readers.small_cnn import read_small_cnn_zoo
-from weightspace.zoo.readers.state_dicts import read_state_dicts
+from weightspace.zoo.readers.state_dict import read_state_dicts
 from weightspace.zoo.shard import read_shard
 from weightspace.zoo.store import ZooWriter
 

@@ -17,7 +17,7 @@ from weightspace.errors import FormatError
 from weightspace.weights.source.file import STATES, read_state
 from weightspace.zoo.readers.architecture import described
 from weightspace.zoo.readers.collection import Collection, ImportSettings, Request
-from weightspace.zoo.readers.files import Files
+from weightspace.zoo.readers.file import Files
 from weightspace.zoo.readers.table import check_lineage, check_published, check_splits, drawn, numbered, read_csv
 from weightspace.zoo.readers.tree import check_name, checked_file, listing, nearest, walk
 
