@@ -6,7 +6,8 @@ With the gradient :math:`g` every one of them is
     w \leftarrow w - \frac{\eta}{1 - a'^t} \frac{m}{\sqrt{v / (1 - c'^t)} + e}
 
 where :math:`a', c'` are :math:`a, c` for Adam, which corrects the bias of its means, and 0 for the others. Momentum has
-:math:`b = e = 1` and :math:`c = d = 0`, RMSProp :math:`a = 0` and :math:`b = 1`.
+:math:`b = e = 1` and :math:`c = d = 0`, RMSProp :math:`a = 0` and :math:`b = 1`. AdamW is Adam after :math:`w` has been
+shrunk.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-__all__ = ["CONSTANTS", "Descent"]
+__all__ = ["CONSTANTS", "Descent", "factors"]
 
 CONSTANTS = {"adam": (0.9, 0.999, 1e-7), "rmsprop": (0.9, 1e-7), "sgd": (0.9,)}
 """Adam: decay of both means, and what keeps the denominator from zero; RMSProp: decay and the latter; momentum."""
@@ -28,6 +29,7 @@ class Descent:
     Args:
         rate: step size, ``(network, 1)``.
         decay: twice the weight decay where it applies, ``(network, parameter)``.
+        shrink: share of the weights that a step takes away before anything else, as AdamW does, ``(network, 1)``.
         factors: the constants a, b, c, d, e, a', c', ``(network, 7)``.
         mean: m, ``(network, parameter)``.
         square: v, likewise.
@@ -36,6 +38,7 @@ class Descent:
 
     rate: Tensor
     decay: Tensor
+    shrink: Tensor
     factors: Tensor
     mean: Tensor
     square: Tensor
@@ -51,16 +54,19 @@ class Descent:
         return Descent(
             rate=like.new_zeros(len(like), 1),
             decay=torch.zeros_like(like),
+            shrink=like.new_zeros(len(like), 1),
             factors=like.new_zeros(len(like), 7),
             mean=torch.zeros_like(like),
             square=torch.zeros_like(like),
             taken=like.new_zeros(len(like), 1),
         )
 
-    def set(self, row: int, optimiser: str, rate: float, decay: Tensor) -> None:
+    def set(
+        self, row: int, constants: Sequence[float], rate: float, decay: Tensor | float, shrink: float = 0.0
+    ) -> None:
         """Starts one network."""
-        self.rate[row], self.decay[row] = rate, decay
-        self.factors[row] = self.factors.new_tensor(_factors(optimiser))
+        self.rate[row], self.decay[row], self.shrink[row] = rate, decay, shrink
+        self.factors[row] = self.factors.new_tensor(constants)
         for state in (self.mean, self.square, self.taken):
             state[row] = 0
 
@@ -80,6 +86,7 @@ class Descent:
         keep, gain, keep_square, gain_square, floor, unbias, unbias_square = self.factors.split(1, 1)
         self.taken.add_(1)
         gradient.addcmul_(self.decay, parameters)
+        parameters.mul_(1 - self.shrink)
         self.mean.mul_(keep).addcmul_(gradient, gain)
         # In this order a large gradient of momentum, whose square is not kept, cannot overflow.
         torch.mul(gradient, gain_square, out=spare)
@@ -90,8 +97,18 @@ class Descent:
         parameters.sub_(gradient.div_(spare))
 
 
-def _factors(optimiser: str) -> tuple[float, ...]:
-    constants = CONSTANTS[optimiser]
+def factors(optimiser: str, constants: Sequence[float] | None = None) -> tuple[float, ...]:
+    """What :class:`Descent` does in place of an optimiser.
+
+    Args:
+        optimiser: adam, sgd or rmsprop.
+        constants: of it, as in :data:`CONSTANTS`, which are the default.
+
+    Example:
+        >>> factors("sgd", (0.5,))
+        (0.5, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+    """
+    constants = CONSTANTS[optimiser] if constants is None else constants
     if optimiser == "adam":
         first, second, floor = constants
         return (first, 1 - first, second, 1 - second, floor, first, second)

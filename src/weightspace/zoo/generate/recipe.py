@@ -1,7 +1,7 @@
 """The recipes of zoos: which images, which numbers, which rows; made and committed shard by shard."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,15 @@ from torch import Tensor
 
 from weightspace.errors import DataError
 from weightspace.spec import spec_of
-from weightspace.weights import features_of
-from weightspace.zoo.dataset import Zoo, open_zoo
+from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.cnn import CnnSettings, Trained, cnn_spec, evaluate, hyper, state_of, train_cnns
 from weightspace.zoo.generate.cnn import forward_pass as cnn_forward_pass
 from weightspace.zoo.generate.pixels import held_out, prepare
+from weightspace.zoo.generate.plan import Columns, Networks, Plan, check_seed, checkpoint_columns, fill
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, forward_pass, siren
 from weightspace.zoo.sources import Images
 from weightspace.zoo.split import assign
-from weightspace.zoo.store import ZooWriter
 
 __all__ = ["CNN_SHARD", "SHARD", "make_cnn_zoo", "make_siren_zoo"]
 
@@ -30,9 +29,6 @@ SHARD = 256
 
 CNN_SHARD = 64
 """CNNs per shard; one takes much longer than a SIREN."""
-
-Networks = Mapping[str, Tensor]
-Columns = Mapping[str, Any]
 
 
 def make_siren_zoo(
@@ -75,7 +71,7 @@ def make_siren_zoo(
         raise DataError(
             f"count is {count}; {images.name} has {len(images)} images: ask for 1 to {len(images)} networks."
         )
-    _check_seed(seed)
+    check_seed(seed)
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
 
     def fit(numbers: Tensor) -> tuple[Networks, Columns]:
@@ -92,7 +88,7 @@ def make_siren_zoo(
             "seed": np.full(len(ids), settings.seed, np.int64),
         }
 
-    return _fill(path, _siren_manifest(images, settings, count, seed), fit, Plan(count, SHARD), progress)
+    return fill(path, _siren_manifest(images, settings, count, seed), fit, Plan(count, SHARD), progress)
 
 
 def make_cnn_zoo(
@@ -143,7 +139,7 @@ def make_cnn_zoo(
     """
     if count < 1:
         raise DataError(f"count is {count}; expected at least 1 network.")
-    _check_seed(seed)
+    check_seed(seed)
     train, labels, test, test_labels = held_out(images)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(train))[: settings.images])
     classes = int(max(labels.max(), test_labels.max())) + 1
@@ -165,60 +161,15 @@ def make_cnn_zoo(
         return state_of(flat, settings, classes), columns | {"split": pa.array(splits, pa.string())}
 
     plan = Plan(count, CNN_SHARD, rows=len(settings.checkpoints))
-    return _fill(path, _cnn_manifest(images, settings, classes, plan, seed), train_shard, plan, progress)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many networks there are to be, how many in a shard, and how many rows each has."""
-
-    count: int
-    shard: int
-    rows: int = 1
-
-
-def _fill(
-    path: str | Path,
-    manifest: Manifest,
-    make: Callable[[Tensor], tuple[Networks, Columns]],
-    plan: Plan,
-    progress: Callable[[int], None] | None,
-) -> Zoo:
-    """Makes the shards that are not there yet, by the numbers of their networks."""
-    writer = ZooWriter(path, manifest)
-    for shard, first in enumerate(range(0, plan.count, plan.shard)):
-        numbers = torch.arange(first, min(first + plan.shard, plan.count))
-        if writer.rows.get(shard, 0) < len(numbers) * plan.rows:
-            state, columns = make(numbers)
-            writer.write(shard, features_of(manifest.spec, state), pa.table(columns))
-        elif progress is not None:
-            progress(len(numbers))
-    return open_zoo(path)
-
-
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise DataError(f"seed is {seed}; expected 0 or more.")
+    return fill(path, _cnn_manifest(images, settings, classes, plan, seed), train_shard, plan, progress)
 
 
 def _cnn_columns(settings: CnnSettings, numbers: Tensor, trained: Trained) -> dict[str, Any]:
     """What each row is and what its network was given."""
-    rows = len(settings.checkpoints)
-    drawn = [asdict(hyper(settings, number)) for number in numbers.tolist() for _ in range(rows)]
-    network, checkpoint = np.repeat(numbers.numpy(), rows), np.tile(np.arange(rows), len(numbers))
-    columns: dict[str, Any] = {
-        "number": network * rows + checkpoint,
-        "network": network,
-        "checkpoint": checkpoint,
-        "step": trained.steps.flatten().numpy(),
-        "final": checkpoint == rows - 1,
-        "diverged": trained.diverged.flatten().numpy(),
-    }
-    columns |= {name: [one[name] for one in drawn] for name in drawn[0]}
-    return columns | {
-        "activation": [settings.activation] * len(drawn),
-        "seed": np.full(len(drawn), settings.seed, np.int64),
-    }
+    drawn = [asdict(hyper(settings, number)) for number in numbers.tolist()]
+    columns = checkpoint_columns(numbers, trained.steps, trained.diverged, drawn)
+    rows = trained.steps.numel()
+    return columns | {"activation": [settings.activation] * rows, "seed": np.full(rows, settings.seed, np.int64)}
 
 
 def _siren_manifest(images: Images, settings: SirenSettings, count: int, seed: int) -> Manifest:

@@ -1,0 +1,101 @@
+"""Zoos made shard by shard: which numbers are still to be made, and what every row of a trained network holds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from weightspace.errors import DataError
+from weightspace.weights import features_of
+from weightspace.zoo.dataset import Zoo, open_zoo
+from weightspace.zoo.format import Manifest
+from weightspace.zoo.store import ZooWriter
+
+__all__ = ["Columns", "Make", "Networks", "Plan", "check_seed", "checkpoint_columns", "fill"]
+
+Networks = Mapping[str, Tensor]
+"""A stacked state dict."""
+
+Columns = Mapping[str, Any]
+"""Columns of a table, by name."""
+
+Make = Callable[[Tensor], tuple[Networks, Columns]]
+"""Networks and their rows, given their numbers."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many networks there are to be, how many in a shard, and how many rows each has."""
+
+    count: int
+    shard: int
+    rows: int = 1
+
+
+def fill(
+    path: str | Path, manifest: Manifest, make: Make, plan: Plan, progress: Callable[[int], None] | None = None
+) -> Zoo:
+    """Makes the shards that are not there yet, by the numbers of their networks.
+
+    Args:
+        path: the zoo's folder.
+        manifest: what the networks are.
+        make: called shard by shard.
+        plan: of the shards.
+        progress: called with the number of networks of each shard that was found on disk.
+
+    Raises:
+        StorageError: the folder cannot be written.
+        FormatError: a zoo with other settings in the folder, or something that is no zoo.
+    """
+    writer = ZooWriter(path, manifest)
+    for shard, first in enumerate(range(0, plan.count, plan.shard)):
+        numbers = torch.arange(first, min(first + plan.shard, plan.count))
+        if writer.rows.get(shard, 0) < len(numbers) * plan.rows:
+            state, columns = make(numbers)
+            writer.write(shard, features_of(manifest.spec, state), pa.table(columns))
+        elif progress is not None:
+            progress(len(numbers))
+    return open_zoo(path)
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a negative seed.
+
+    Raises:
+        DataError: with the seed.
+    """
+    if seed < 0:
+        raise DataError(f"seed is {seed}; expected 0 or more.")
+
+
+def checkpoint_columns(
+    numbers: Tensor, steps: Tensor, diverged: Tensor, given: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What each row is, and what its network was given: a row per network and checkpoint.
+
+    Shapes:
+        numbers: ``(network,)``; steps, diverged: ``(network, checkpoint)``; given: one mapping per network.
+
+    Example:
+        >>> steps, diverged = torch.tensor([[5, 9]]), torch.tensor([[False, False]])
+        >>> columns = checkpoint_columns(torch.tensor([7]), steps, diverged, [{"learning_rate": 0.1}])
+        >>> columns["number"].tolist(), columns["final"].tolist(), columns["learning_rate"]
+        ([14, 15], [False, True], [0.1, 0.1])
+    """
+    rows = steps.shape[1]
+    network, checkpoint = np.repeat(numbers.numpy(), rows), np.tile(np.arange(rows), len(numbers))
+    columns: dict[str, Any] = {
+        "number": network * rows + checkpoint,
+        "network": network,
+        "checkpoint": checkpoint,
+        "step": steps.flatten().numpy(),
+        "final": checkpoint == rows - 1,
+        "diverged": diverged.flatten().numpy(),
+    }
+    return columns | {name: [one[name] for one in given for _ in range(rows)] for name in given[0]}
