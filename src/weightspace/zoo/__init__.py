@@ -2,6 +2,10 @@
 
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest
+from weightspace.zoo.generate.ensemble import EarlyStop
+from weightspace.zoo.generate.examples import Augment, Examples
+from weightspace.zoo.generate.fit import FitSettings, fit
+from weightspace.zoo.generate.hyperparameters import Choice, Hyperparameters, LogUniform, Uniform
 from weightspace.zoo.plume import Plumes, check_plumes, open_plumes
 from weightspace.zoo.sources import Images, load_images, load_or_digits
 from weightspace.zoo.split import assign
@@ -10,17 +14,26 @@ from weightspace.zoo.window import PROTOCOLS, Protocol, Windows
 
 __all__ = [
     "PROTOCOLS",
+    "Augment",
+    "Choice",
+    "EarlyStop",
+    "Examples",
+    "FitSettings",
+    "Hyperparameters",
     "Images",
+    "LogUniform",
     "Manifest",
     "Plumes",
     "Problem",
     "Protocol",
+    "Uniform",
     "Windows",
     "Zoo",
     "ZooWriter",
     "assign",
     "check",
     "check_plumes",
+    "fit",
     "load_images",
     "load_or_digits",
     "open_plumes",

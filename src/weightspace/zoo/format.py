@@ -253,7 +253,8 @@ def encode_table(table: pa.Table, weights: bytes, manifest: Manifest) -> bytes:
     """The Parquet file that commits a shard.
 
     Args:
-        table: one row per network, columns of integers, floating point numbers, booleans and texts without gaps.
+        table: one row per network, columns of integers, floating point numbers, booleans, texts and lists of
+            floating point numbers (curves), without gaps.
         weights: the shard's safetensors file.
         manifest: that of the zoo.
 
@@ -294,7 +295,9 @@ def rows_digest(table: pa.Table) -> str:
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.null_count:
             raise FormatError(f"column {name!r} has {column.null_count} gaps; give every network a value.")
-        digest.update(f"{name}\0{column.type}\0{len(column)}\0".encode())
+        # Parquet gives the entries of a list another name than Arrow.
+        kind = f"list<{column.type.value_type}>" if pa.types.is_list(column.type) else column.type
+        digest.update(f"{name}\0{kind}\0{len(column)}\0".encode())
         for part in _canonical(name, column):
             digest.update(part)
     return digest.hexdigest()
@@ -310,7 +313,14 @@ def _canonical(name: str, column: pa.ChunkedArray) -> list[bytes]:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         values = column.to_numpy()
         return [values.astype(values.dtype.newbyteorder("<")).tobytes()]
-    raise FormatError(f"column {name!r} has type {kind}; expected integers, floating point, booleans or texts.")
+    if pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
+        lists = column.combine_chunks()
+        lengths, values = lists.value_lengths().to_numpy(), lists.flatten().to_numpy()
+        return [lengths.astype("<i4").tobytes(), values.astype(values.dtype.newbyteorder("<")).tobytes()]
+    raise FormatError(
+        f"column {name!r} has type {kind}; "
+        f"expected integers, floating point, booleans, texts or lists of floating point."
+    )
 
 
 def _leaves(plain: Any, prefix: str = "") -> dict[str, Any]:

@@ -20,7 +20,7 @@ INITS = ("glorot_normal", "he_normal", "orthogonal", "normal", "truncated_normal
 OPTIMISERS = ("adam", "sgd", "rmsprop")
 """Ways to follow the gradient."""
 
-_PURPOSES = ("hyper-parameters", "weights", "batches", "dropout")
+_PURPOSES = ("hyper-parameters", "weights", "batches", "dropout", "examples")
 # The standard deviation of a standard normal that is cut off at two: what is lost is given back.
 _CUT = 0.87962566103423978
 
