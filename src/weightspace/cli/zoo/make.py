@@ -1,18 +1,32 @@
-"""``weightspace zoo make``: one network per image, networks that tell images apart, or smoke plumes."""
+"""``weightspace zoo make``: one network per image, networks that tell images or rows of numbers apart, smoke plumes."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from cyclopts import App, Parameter
 
 from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
 from weightspace.cli.zoo.plume import plume
-from weightspace.zoo import Images, Zoo, load_images
-from weightspace.zoo.generate import CnnSettings, SirenSettings, make_cnn_zoo, make_siren_zoo
+from weightspace.zoo import Zoo, load_images
+from weightspace.zoo.generate import (
+    CnnSettings,
+    MlpSettings,
+    Regime,
+    SirenSettings,
+    TransformerSettings,
+    make_cnn_zoo,
+    make_siren_zoo,
+)
+from weightspace.zoo.generate.classifier import Architecture, classifier_task
+from weightspace.zoo.generate.estimate import Estimate, cnn_estimate, siren_estimate, task_estimate
+from weightspace.zoo.generate.fit import Task, fit_task
+from weightspace.zoo.tabular import Table, load_table
 
-__all__ = ["cnn", "make", "siren"]
+__all__ = ["cnn", "make", "mlp", "siren", "transformer"]
 
 make = App(name="make")
 make.command(plume)
@@ -26,6 +40,7 @@ def siren(
     count: int = 2000,
     folder: Path | None = None,
     offline: bool = False,
+    plan: bool = False,
     settings: Annotated[SirenSettings, Parameter(name="*")] = SirenSettings(),  # noqa: B008 - frozen
 ) -> None:
     """Fit one SIREN per image, many side by side, into a zoo; go on with the one that is there.
@@ -36,14 +51,18 @@ def siren(
         count: networks in all. A later call may ask for more: those that are there are kept.
         folder: where the original files of the data set lie, if you have them already.
         offline: use no package registry; the images come from the folder or from the cache.
+        plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         settings: of the fitting.
     """
     images = load_images(data, folder=folder, offline=offline)
+    if plan:
+        return _tell(out, siren_estimate(images, settings, count=count))
 
     def fit(progress: Callable[[int], None]) -> Zoo:
         return make_siren_zoo(out, images, settings, count=count, seed=settings.seed, progress=progress)
 
-    _made(out, images, count, "Fitting", fit)
+    print(images.note)
+    _made(out, f"Fitting {images.name}", count, fit)
 
 
 @make.command
@@ -54,6 +73,7 @@ def cnn(
     count: int = 1000,
     folder: Path | None = None,
     offline: bool = False,
+    plan: bool = False,
     settings: Annotated[CnnSettings, Parameter(name="*")] = CnnSettings(),  # noqa: B008 - frozen
 ) -> None:
     """Train small CNNs that tell images apart, many side by side, into a zoo; go on with the one that is there.
@@ -66,26 +86,110 @@ def cnn(
         count: networks in all. A later call may ask for more: those that are there are kept.
         folder: where the original files of the data set lie, if you have them already.
         offline: use no package registry; the images come from the folder or from the cache.
+        plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         settings: of the training.
     """
     images = load_images(data, folder=folder, offline=offline)
+    if plan:
+        return _tell(out, cnn_estimate(images, settings, count=count))
 
     def train(progress: Callable[[int], None]) -> Zoo:
         return make_cnn_zoo(out, images, settings, count=count, seed=settings.seed, progress=progress)
 
-    _made(out, images, count, "Training on", train)
-
-
-def _made(out: Path, images: Images, count: int, doing: str, work: Callable[[Callable[[int], None]], Zoo]) -> None:
-    """Makes a zoo under a progress bar and says what came of it."""
     print(images.note)
+    _made(out, f"Training on {images.name}", count, train)
+
+
+@make.command
+def mlp(
+    *,
+    out: Path,
+    data: str = "digits",
+    count: int = 1000,
+    plan: bool = False,
+    architecture: Annotated[MlpSettings, Parameter(name="*")] = MlpSettings(),  # noqa: B008 - frozen
+    settings: Annotated[Regime, Parameter(name="*")] = Regime(),  # noqa: B008 - frozen
+) -> None:
+    """Train perceptrons on rows of numbers, many side by side, into a zoo; go on with the one that is there.
+
+    Each network draws its hyper-parameters from the ranges given, and has a row for each of its checkpoints.
+
+    Args:
+        out: folder of the zoo.
+        data: digits, wine or breast-cancer; all come with scikit-learn and need no download.
+        count: networks in all. A later call may ask for more: those that are there are kept.
+        plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
+        architecture: of the networks.
+        settings: of the training.
+    """
+    _classifiers(out, load_table(data), architecture, settings, count, plan=plan)
+
+
+@make.command
+def transformer(
+    *,
+    out: Path,
+    count: int = 1000,
+    plan: bool = False,
+    architecture: Annotated[TransformerSettings, Parameter(name="*")] = TransformerSettings(),  # noqa: B008 - frozen
+    settings: Annotated[Regime, Parameter(name="*")] = Regime(),  # noqa: B008 - frozen
+) -> None:
+    """Train small transformers on digits, a row of pixels a token, into a zoo; go on with the one that is there.
+
+    Each network draws its hyper-parameters from the ranges given, and has a row for each of its checkpoints.
+
+    Args:
+        out: folder of the zoo.
+        count: networks in all. A later call may ask for more: those that are there are kept.
+        plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
+        architecture: of the networks.
+        settings: of the training.
+    """
+    _classifiers(out, load_table("digits"), architecture, settings, count, plan=plan)
+
+
+def _classifiers(
+    out: Path, table: Table, architecture: Architecture, settings: Regime, count: int, *, plan: bool
+) -> None:
+    task = classifier_task(table, architecture, settings, count=count)
+    if plan:
+        return _tell(out, task_estimate(task))
+    _made(out, f"Training on {table.name}", count, partial(_fitted, task, out))
+
+
+def _fitted(task: Task, out: Path, progress: Callable[[int], None]) -> Zoo:
+    return fit_task(task, out, progress=progress)
+
+
+def _made(out: Path, doing: str, count: int, work: Callable[[Callable[[int], None]], Zoo]) -> None:
+    """Makes a zoo under a progress bar and says what came of it."""
     with bars() as report:
         done = 0
 
         def advance(networks: int) -> None:
             nonlocal done
             done += networks
-            report(f"{doing} {images.name}", done, count, "")
+            report(doing, done, count, "")
 
         zoo = work(advance)
     print(f"{out}: {size(zoo)} networks of {zoo.spec.numel:,} parameters, {quality(zoo)}.")
+
+
+def _tell(out: Path, told: Estimate) -> None:
+    """Prints what a zoo will take."""
+    print(
+        f"{told.networks:,} networks of {told.steps:,.0f} steps on average: about {_duration(told.seconds)}, "
+        f"{told.memory / 1e9:.1f} GB of memory and {_amount(told.disk)} in {out}.\n"
+        f"Measured in {told.measured:.0f} s on {torch.get_num_threads()} threads; nothing was written."
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

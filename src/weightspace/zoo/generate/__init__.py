@@ -1,5 +1,7 @@
 """Recipes that make zoos of networks, and plumes, side by side."""
 
+from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettings
+from weightspace.zoo.generate.classifier import Regime, make_classifier_zoo
 from weightspace.zoo.generate.cnn import CnnSettings, train_cnns
 from weightspace.zoo.generate.plume import PlumeSettings, make_plumes
 from weightspace.zoo.generate.recipe import make_cnn_zoo, make_siren_zoo
@@ -10,10 +12,15 @@ from weightspace.zoo.generate.template import modules, template
 # The architectures themselves stay in their files: names `siren` and `cnn` here would hide the files of these names.
 __all__ = [
     "CnnSettings",
+    "MlpSettings",
     "PlumeSettings",
+    "Regime",
+    "SirenSettings",
     "SirenSettings",
     "Smoke",
+    "TransformerSettings",
     "fit_sirens",
+    "make_classifier_zoo",
     "make_cnn_zoo",
     "make_plumes",
     "make_siren_zoo",

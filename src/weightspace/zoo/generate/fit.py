@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from statistics import fmean
 from threading import Event
 from typing import Any
 
@@ -28,13 +29,24 @@ from weightspace.zoo.generate.hyperparameters import (
     smallest,
     values_of,
 )
-from weightspace.zoo.generate.plan import Columns, Networks, Plan, check_seed, checkpoint_columns, fill
+from weightspace.zoo.generate.plan import (
+    Columns,
+    Networks,
+    Plan,
+    Progress,
+    Recipe,
+    check_seed,
+    checkpoint_columns,
+    fill,
+)
 from weightspace.zoo.generate.thread import one_thread_per_operation, side_by_side
 from weightspace.zoo.generate.trial import try_out
 from weightspace.zoo.split import assign
 
 __all__ = ["FitSettings", "Origin", "Task", "fit", "fit_task", "train_shard"]
 
+# Networks whose numbers of steps are averaged.
+_ASKED = 256
 ENGINE = "torch.func: vmap(grad_and_value(functional_call))"
 
 
@@ -97,7 +109,7 @@ def fit(  # noqa: PLR0913 - a run is what is trained, by what, on what, how, how
     checkpoints: Sequence[float],
     out: str | Path,
     settings: FitSettings = FitSettings(),
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Zoo:
     r"""A zoo of copies of a module, trained side by side as one program; a second call goes on where the first stopped.
 
@@ -231,6 +243,28 @@ class Task:
         """Of the shards."""
         return Plan(self.count, self.settings.shard, rows=len(self.marks(1)))
 
+    def try_out(self) -> None:
+        """Finds out whether the networks can be trained side by side.
+
+        Raises:
+            TrainingError: they cannot.
+        """
+        first = torch.stack([self.trainee(min(number, self.count - 1)).weights for number in range(2)])
+        metrics = self.settings.metrics
+        try_out(self.blueprint, self.program(), self.data, metrics, batch=self.settings.batch, flat=first)
+
+    def recipe(self) -> Recipe:
+        """How the zoo is made."""
+        given = [self.given(number) for number in range(min(self.count, _ASKED))]
+        return Recipe(
+            self.manifest,
+            partial(train_shard, self),
+            self.plan,
+            steps=fmean(one.steps for one in given),
+            chunk=self.settings.chunk,
+            points=fmean(sum(self.marks(one.steps)) for one in given) / self.settings.interval,
+        )
+
     def manifest(self) -> Manifest:
         """What the zoo says of its networks."""
         inputs = self.data.train[0]
@@ -267,24 +301,18 @@ class Task:
         }
 
 
-def fit_task(task: Task, out: str | Path, *, progress: Callable[[int], None] | None = None) -> Zoo:
+def fit_task(task: Task, out: str | Path, *, progress: Progress | None = None) -> Zoo:
     """The zoo of a task; a second call goes on where the first stopped.
 
     Raises:
         TrainingError: as :func:`fit`, like the other errors.
     """
     with vectorised_attention():
-        first = torch.stack([task.trainee(min(number, task.count - 1)).weights for number in range(2)])
-        metrics = task.settings.metrics
-        try_out(task.blueprint, task.program(), task.data, metrics, batch=task.settings.batch, flat=first)
-
-        def make(numbers: Tensor) -> tuple[Networks, Columns]:
-            return train_shard(task, numbers, progress)
-
-        return fill(out, task.manifest(), make, task.plan, progress)
+        task.try_out()
+        return fill(out, task.recipe(), progress)
 
 
-def train_shard(task: Task, numbers: Tensor, progress: Callable[[int], None] | None = None) -> tuple[Networks, Columns]:
+def train_shard(task: Task, numbers: Tensor, progress: Progress | None = None) -> tuple[Networks, Columns]:
     """The networks of some numbers, at all of their checkpoints, and their rows."""
 
     def work(stop: Event, part: list[int]) -> tuple[list[Trainee], dict[str, Tensor]]:
@@ -301,9 +329,7 @@ def train_shard(task: Task, numbers: Tensor, progress: Callable[[int], None] | N
     return task.blueprint.state(flat), _columns(task, numbers, trainees) | told | _further(task, numbers, told)
 
 
-def _trained(
-    task: Task, program: Program, numbers: list[int], stop: Event, progress: Callable[[int], None] | None
-) -> list[Trainee]:
+def _trained(task: Task, program: Program, numbers: list[int], stop: Event, progress: Progress | None) -> list[Trainee]:
     """Trains a chunk; networks that are over make room at once."""
     ensemble = Ensemble(program, task.data, task.settings.interval, task.settings.early, task.settings.evaluated)
     ensemble.fill([partial(task.trainee, number) for number in reversed(numbers)], len(numbers))

@@ -16,7 +16,7 @@ from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.store import ZooWriter
 
-__all__ = ["Columns", "Make", "Networks", "Plan", "check_seed", "checkpoint_columns", "fill"]
+__all__ = ["Columns", "Networks", "Plan", "Progress", "Recipe", "check_seed", "checkpoint_columns", "fill"]
 
 Networks = Mapping[str, Tensor]
 """A stacked state dict."""
@@ -24,8 +24,8 @@ Networks = Mapping[str, Tensor]
 Columns = Mapping[str, Any]
 """Columns of a table, by name."""
 
-Make = Callable[[Tensor], tuple[Networks, Columns]]
-"""Networks and their rows, given their numbers."""
+Progress = Callable[[int], None]
+"""Called with the number of networks that have just been finished."""
 
 
 @dataclass(frozen=True)
@@ -37,27 +37,45 @@ class Plan:
     rows: int = 1
 
 
-def fill(
-    path: str | Path, manifest: Manifest, make: Make, plan: Plan, progress: Callable[[int], None] | None = None
-) -> Zoo:
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How a zoo is made.
+
+    Args:
+        manifest: says what the networks are; called once.
+        make: networks and their rows, given their numbers, and what to tell of each that is finished.
+        plan: of the shards.
+        steps: that a network takes on average.
+        chunk: networks that one thread trains side by side.
+        points: of loss curves, in all rows of a network on average.
+    """
+
+    manifest: Callable[[], Manifest]
+    make: Callable[[Tensor, Progress | None], tuple[Networks, Columns]]
+    plan: Plan
+    steps: float
+    chunk: int
+    points: float = 0.0
+
+
+def fill(path: str | Path, recipe: Recipe, progress: Progress | None = None) -> Zoo:
     """Makes the shards that are not there yet, by the numbers of their networks.
 
     Args:
         path: the zoo's folder.
-        manifest: what the networks are.
-        make: called shard by shard.
-        plan: of the shards.
-        progress: called with the number of networks of each shard that was found on disk.
+        recipe: of the zoo.
+        progress: called with the number of networks that are newly there, those found on disk included.
 
     Raises:
         StorageError: the folder cannot be written.
         FormatError: a zoo with other settings in the folder, or something that is no zoo.
     """
+    manifest, plan = recipe.manifest(), recipe.plan
     writer = ZooWriter(path, manifest)
     for shard, first in enumerate(range(0, plan.count, plan.shard)):
         numbers = torch.arange(first, min(first + plan.shard, plan.count))
         if writer.rows.get(shard, 0) < len(numbers) * plan.rows:
-            state, columns = make(numbers)
+            state, columns = recipe.make(numbers, progress)
             writer.write(shard, features_of(manifest.spec, state), pa.table(columns))
         elif progress is not None:
             progress(len(numbers))

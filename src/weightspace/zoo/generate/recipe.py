@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -17,18 +19,31 @@ from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.cnn import CnnSettings, Trained, cnn_spec, evaluate, hyper, state_of, train_cnns
 from weightspace.zoo.generate.cnn import forward_pass as cnn_forward_pass
 from weightspace.zoo.generate.pixels import held_out, prepare
-from weightspace.zoo.generate.plan import Columns, Networks, Plan, check_seed, checkpoint_columns, fill
+from weightspace.zoo.generate.plan import (
+    Columns,
+    Networks,
+    Plan,
+    Progress,
+    Recipe,
+    check_seed,
+    checkpoint_columns,
+    fill,
+)
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, forward_pass, siren
 from weightspace.zoo.sources import Images
 from weightspace.zoo.split import assign
 
-__all__ = ["CNN_SHARD", "SHARD", "make_cnn_zoo", "make_siren_zoo"]
+__all__ = ["CNN_SHARD", "SHARD", "cnn_recipe", "make_cnn_zoo", "make_siren_zoo", "siren_recipe"]
 
 SHARD = 256
 """SIRENs per shard: what an interrupted run loses at most."""
 
 CNN_SHARD = 64
 """CNNs per shard; one takes much longer than a SIREN."""
+
+
+# Networks whose numbers of steps are averaged.
+_ASKED = 256
 
 
 def make_siren_zoo(
@@ -67,6 +82,15 @@ def make_siren_zoo(
         ...     len(zoo), zoo.table.column_names
         (12, ['number', 'image', 'label', 'split', 'psnr', 'diverged', 'seed'])
     """
+    return fill(path, siren_recipe(images, settings, count=count, seed=seed), progress)
+
+
+def siren_recipe(images: Images, settings: SirenSettings, *, count: int, seed: int = 0) -> Recipe:
+    """How :func:`make_siren_zoo` makes a zoo.
+
+    Raises:
+        DataError: more networks than images, or a negative seed.
+    """
     if not 0 < count <= len(images):
         raise DataError(
             f"count is {count}; {images.name} has {len(images)} images: ask for 1 to {len(images)} networks."
@@ -74,7 +98,7 @@ def make_siren_zoo(
     check_seed(seed)
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
 
-    def fit(numbers: Tensor) -> tuple[Networks, Columns]:
+    def fit(numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:
         ids = chosen[numbers]
         targets = torch.from_numpy(images.train[ids]).float() / 255
         state, psnr = fit_sirens(targets, numbers, settings, progress=progress)
@@ -88,7 +112,8 @@ def make_siren_zoo(
             "seed": np.full(len(ids), settings.seed, np.int64),
         }
 
-    return fill(path, _siren_manifest(images, settings, count, seed), fit, Plan(count, SHARD), progress)
+    manifest = partial(_siren_manifest, images, settings, count, seed)
+    return Recipe(manifest, fit, Plan(count, SHARD), settings.steps, settings.chunk)
 
 
 def make_cnn_zoo(
@@ -137,6 +162,15 @@ def make_cnn_zoo(
     References:
         Unterthiner et al., *Predicting Neural Network Accuracy from Weights*, 2020.
     """
+    return fill(path, cnn_recipe(images, settings, count=count, seed=seed), progress)
+
+
+def cnn_recipe(images: Images, settings: CnnSettings, *, count: int, seed: int = 0) -> Recipe:
+    """How :func:`make_cnn_zoo` makes a zoo.
+
+    Raises:
+        DataError: no networks, a negative seed, or fewer images than a batch.
+    """
     if count < 1:
         raise DataError(f"count is {count}; expected at least 1 network.")
     check_seed(seed)
@@ -146,7 +180,7 @@ def make_cnn_zoo(
     data = prepare(train[chosen], labels[chosen])
     shown = prepare(test[: settings.evaluated], test_labels[: settings.evaluated])
 
-    def train_shard(numbers: Tensor) -> tuple[Networks, Columns]:
+    def train_shard(numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:
         trained = train_cnns(data, numbers, settings, classes=classes, progress=progress)
         flat = trained.weights.flatten(0, 1)
         told = {}
@@ -161,7 +195,10 @@ def make_cnn_zoo(
         return state_of(flat, settings, classes), columns | {"split": pa.array(splits, pa.string())}
 
     plan = Plan(count, CNN_SHARD, rows=len(settings.checkpoints))
-    return fill(path, _cnn_manifest(images, settings, classes, plan, seed), train_shard, plan, progress)
+    steps = fmean(hyper(settings, number).steps for number in range(min(count, _ASKED)))
+    return Recipe(
+        partial(_cnn_manifest, images, settings, classes, plan, seed), train_shard, plan, steps, settings.chunk
+    )
 
 
 def _cnn_columns(settings: CnnSettings, numbers: Tensor, trained: Trained) -> dict[str, Any]:

@@ -11,17 +11,29 @@ from weightspace.errors import FormatError, SpecError, unknown
 from weightspace.weights.source.chain import guess_chain
 from weightspace.zoo.dataset import Rows, Zoo
 from weightspace.zoo.format import Manifest
+from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettings
+from weightspace.zoo.generate.classifier import build
 from weightspace.zoo.generate.cnn import CnnSettings, cnn
 from weightspace.zoo.generate.siren import SirenSettings, siren
 from weightspace.zoo.lora import LoRA
 
 __all__ = ["modules", "recorded", "settings_of", "template"]
 
-_RECIPES: dict[str, type[SirenSettings] | type[CnnSettings]] = {"siren": SirenSettings, "cnn": CnnSettings}
+Known = SirenSettings | CnnSettings | MlpSettings | TransformerSettings
+"""Settings that say what the networks of a zoo are."""
+
+_RECIPES: dict[str, type[Known]] = {
+    "siren": SirenSettings,
+    "cnn": CnnSettings,
+    "mlp": MlpSettings,
+    "transformer": TransformerSettings,
+}
 
 
-def settings_of(manifest: Manifest) -> SirenSettings | CnnSettings:
-    """The settings that a zoo was made with; what only touches speed has its default.
+def settings_of(manifest: Manifest) -> Known:
+    """The settings that a zoo's networks were made with; what only touches speed has its default.
+
+    For perceptrons and transformers, those of the architecture.
 
     Raises:
         UnknownNameError: a recipe that this package does not have.
@@ -42,13 +54,16 @@ def template(manifest: Manifest) -> nn.Module:
         manifest: of a zoo that the package made, or imported.
 
     Raises:
-        UnknownNameError: a recipe that this package does not have.
+        UnknownNameError: a recipe that this package does not have. Networks of your own that
+            :func:`weightspace.zoo.fit` trained come back by ``modules(zoo, rows, your_module)``.
         SpecError: an imported zoo that does not say how its networks compute.
         FormatError: a description that is damaged.
     """
     if "template" in manifest.settings:
         return recorded(manifest.settings["template"])
     settings = settings_of(manifest)
+    if isinstance(settings, MlpSettings | TransformerSettings):
+        return build(settings, tuple(manifest.forward["input_shape"]), manifest.forward["classes"]).eval()
     if isinstance(settings, CnnSettings):
         return cnn(settings, manifest.forward["classes"]).eval()
     *_, last = manifest.spec.params
