@@ -16,7 +16,8 @@ from weightspace.cli import main as entry
 
 VERBS = (
     *(("demo",), ("train",), ("report",), ("spec",), ("check",), ("same",), ("align",)),
-    *(("zoo", "make"), ("zoo", "make", "plume"), ("zoo", "info"), ("zoo", "check")),
+    *(("zoo", "make"), ("zoo", "make", "plume"), ("zoo", "make", "mlp"), ("zoo", "make", "transformer")),
+    *(("zoo", "info"), ("zoo", "check")),
 )
 
 

@@ -77,6 +77,43 @@ def test_cnns_are_made_told_of_and_checked(run: Program, tmp_path: Path) -> None
     assert open_zoo(tmp_path / "z").checksum == before
 
 
+@pytest.mark.parametrize(
+    ("words", "facts"),
+    [
+        (("mlp", "--data", "wine", "--widths", 5, 4, "--activation", "tanh"), ("recipe mlp", "5 x SIGN, 4 x SIGN")),
+        (("transformer", "--width", 4, "--heads", 1, "--hidden", 4, "--blocks", 1), ("recipe transformer", "4 x PERM")),
+    ],
+)
+def test_classifiers_are_planned_made_told_of_and_checked(
+    words: tuple[object, ...], facts: tuple[str, ...], run: Program, tmp_path: Path
+) -> None:
+    words = ("zoo", "make", *words, "--count", 3, "--steps", 2, 5, "--out", tmp_path / "z")
+    planned = run(*words, "--plan")
+    assert planned.code == 0
+    assert "3 networks of" in planned.out
+    assert "nothing was written" in planned.out
+    assert not (tmp_path / "z").exists()
+    made = run(*words, "--checkpoints", 0.5, 1)
+    assert made.code == 0
+    assert "6 networks of" in made.out
+    told = run("zoo", "info", tmp_path / "z").out
+    for fact in (*facts, "of 3 networks", "test accuracy", "vmap(grad_and_value(functional_call))"):
+        assert fact in told
+    assert run("zoo", "check", tmp_path / "z").out == "6 networks, all sound.\n"
+    before = open_zoo(tmp_path / "z").checksum
+    assert run(*words, "--checkpoints", 0.5, 1).code == 0
+    assert open_zoo(tmp_path / "z").checksum == before
+
+
+@pytest.mark.parametrize("kind", [("--hidden", 4, "--steps", 4), ("cnn", "--steps", 3, 9, "--images", 60)])
+def test_a_plan_is_told_and_nothing_is_made(kind: tuple[object, ...], run: Program, tmp_path: Path) -> None:
+    told = run("zoo", "make", *kind, "--data", "digits", "--count", 4, "--out", tmp_path / "z", "--plan")
+    assert told.code == 0
+    assert "4 networks of" in told.out
+    assert " of memory and " in told.out
+    assert not (tmp_path / "z").exists()
+
+
 def test_another_kind_of_zoo_is_refused(run: Program, tmp_path: Path) -> None:
     assert run("zoo", "make", "cmm", "--out", tmp_path / "z").code == 2
     assert not (tmp_path / "z").exists()

@@ -298,6 +298,10 @@ def test_zoo_grows_and_keeps_its_networks(images: Images, tmp_path: Path) -> Non
     assert torch.equal(grown.features(slice(20))["2.weight"], before["2.weight"])
 
 
+def test_zoo_of_one_network(images: Images, tmp_path: Path) -> None:
+    assert make_siren_zoo(tmp_path, images, SMALL, count=1).column("number").tolist() == [0]
+
+
 def test_zoo_refuses_other_settings_and_too_many(images: Images, tmp_path: Path) -> None:
     make_siren_zoo(tmp_path, images, SMALL, count=5)
     make_siren_zoo(tmp_path, images, replace(SMALL, chunk=3), count=5)

@@ -95,6 +95,7 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Share of the examples whose largest output is that of their class.
 
     Example:
+        >>> import torch
         >>> accuracy(torch.eye(3), torch.tensor([0, 1, 1])).item()
         0.6666666865348816
     """

@@ -99,7 +99,7 @@ def siren_recipe(images: Images, settings: SirenSettings, *, count: int, seed: i
     chosen = np.random.default_rng(seed).permutation(len(images))[:count]
 
     def fit(numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:
-        ids = chosen[numbers]
+        ids = chosen[numbers.numpy()]  # a tensor of one number would be taken for a number
         targets = torch.from_numpy(images.train[ids]).float() / 255
         state, psnr = fit_sirens(targets, numbers, settings, progress=progress)
         return state, {
