@@ -114,6 +114,14 @@ def make(out: Path, **change: Any) -> Zoo:
     return fit(**words, out=out)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zoo that was made without interruption."""
+    folder = tmp_path_factory.mktemp("fit") / "whole"
+    make(folder)
+    return folder
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
@@ -177,11 +185,11 @@ def test_comparison_catches_mutants(mutant: str, monkeypatch: pytest.MonkeyPatch
     assert largest_gap(given) > 1e-4
 
 
-def test_rows_hold_what_the_networks_are(tmp_path: Path) -> None:
+def test_rows_hold_what_the_networks_are(whole: Path) -> None:
     """Every row's loss and accuracy are those of its module, taken out of the zoo."""
-    zoo = make(tmp_path)
+    zoo = open_zoo(whole)
     assert len(zoo) == 14
-    assert not check(tmp_path)
+    assert not check(whole)
     assert zoo.column("final").tolist() == [False, True] * 7
     modules = zoo.features().to_modules(residual().eval())
     for part, (inputs, targets) in DATA.parts.items():
@@ -201,8 +209,8 @@ def test_rows_hold_what_the_networks_are(tmp_path: Path) -> None:
     assert zoo.manifest.forward["trained_by"].startswith("torch.func")
 
 
-def test_train_metrics_are_told_on_the_networks_own_examples(tmp_path: Path) -> None:
-    zoo, task = make(tmp_path), Task(Blueprint(residual()), LOSS, DATA, GIVEN, Uniform(4, 12), (0.25, 1.0), SETTINGS)
+def test_train_metrics_are_told_on_the_networks_own_examples(whole: Path) -> None:
+    zoo, task = open_zoo(whole), Task(Blueprint(residual()), LOSS, DATA, GIVEN, Uniform(4, 12), (0.25, 1.0), SETTINGS)
     for row in (1, 13):
         own = task.examples_of(task.given(row // 2))[:25]
         (module,) = zoo.features(row).to_modules(residual().eval())
@@ -243,23 +251,22 @@ def test_masks_keyed_by_place_in_the_chunk_would_show(tmp_path: Path, monkeypatc
     assert max(gaps) > 1e-2
 
 
-def test_equal_settings_make_equal_bytes_with_any_number_of_threads(tmp_path: Path) -> None:
-    for name, threads in (("one", 1), ("two", 2), ("again", 1)):
+def test_equal_settings_make_equal_bytes_with_any_number_of_threads(tmp_path: Path, whole: Path) -> None:
+    for name, threads in (("one", 1), ("two", 2)):
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
             make(tmp_path / name)
         finally:
             torch.set_num_threads(before)
-    assert content(tmp_path / "one") == content(tmp_path / "two") == content(tmp_path / "again")
+    assert content(tmp_path / "one") == content(tmp_path / "two") == content(whole)
 
 
 @pytest.mark.parametrize("at", [1, 9, 17])
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
-    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in any step of any chunk, then started again."""
-    make(tmp_path / "whole")
     advance, calls = Ensemble.advance, 0
 
     def killed(self: Ensemble) -> Any:
@@ -275,11 +282,11 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
             make(tmp_path / "cut")
     assert len(open_zoo(tmp_path / "cut")) < 14
     make(tmp_path / "cut")
-    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+    assert content(tmp_path / "cut") == content(whole)
 
 
-def test_a_run_that_was_killed_between_shards_keeps_the_first(tmp_path: Path) -> None:
-    whole, done = make(tmp_path / "whole"), []
+def test_a_run_that_was_killed_between_shards_keeps_the_first(whole: Path, tmp_path: Path) -> None:
+    done: list[int] = []
 
     def stop(count: int) -> None:
         done.append(count)
@@ -290,7 +297,7 @@ def test_a_run_that_was_killed_between_shards_keeps_the_first(tmp_path: Path) ->
         make(tmp_path / "cut", progress=stop)
     assert len(open_zoo(tmp_path / "cut")) == 8
     done.clear()
-    assert make(tmp_path / "cut", progress=lambda count: done.append(count)).checksum == whole.checksum
+    assert make(tmp_path / "cut", progress=lambda count: done.append(count)).checksum == open_zoo(whole).checksum
     assert done[0] == 4
     assert sum(done) == 7
 

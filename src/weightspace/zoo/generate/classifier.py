@@ -86,9 +86,7 @@ class Regime:
 
     def fit_settings(self) -> FitSettings:
         """How they are trained and told about."""
-        return FitSettings(
-            batch=self.batch, metrics={"accuracy": accuracy}, interval=self.interval, chunk=self.chunk, shard=64
-        )
+        return FitSettings(batch=self.batch, metrics={"accuracy": accuracy}, interval=self.interval, chunk=self.chunk)
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -62,8 +62,9 @@ class FitSettings:
             those that the network was given.
         interval: steps between two points of the loss curves that the zoo's table keeps.
         early: when a network ends early; `None`: never.
-        shard: networks in a shard of the zoo: what an interruption loses at most.
-        chunk: networks trained side by side on one thread; a matter of speed, and of rounding.
+        shard: networks in a shard of the zoo: what an interruption loses at most, and what is held in memory.
+        chunk: networks trained side by side on one thread; a matter of speed, and of rounding. A shard of several
+            chunks has use for as many threads.
 
     Raises:
         TrainingError: a number below 1, or a metric with the name of a column.
@@ -78,7 +79,7 @@ class FitSettings:
     evaluated: int = 2000
     interval: int = 10
     early: EarlyStop | None = None
-    shard: int = 64
+    shard: int = 256
     chunk: int = 64
 
     def __post_init__(self) -> None:
