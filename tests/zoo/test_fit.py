@@ -438,7 +438,14 @@ class Own(nn.Module):
         return x @ self.table
 
 
-@pytest.mark.parametrize("template", [Attention(), Tied(), Own], ids=["attention", "tied and frozen", "a function"])
+CONVOLUTION = nn.Sequential(
+    *(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 4, 2, padding=1), nn.GroupNorm(2, 4), nn.PReLU(), nn.MaxPool2d(3)),
+    *(nn.Dropout(0.2), nn.Flatten(), nn.Linear(4, 3)),
+)
+KINDS = {"attention": Attention(), "tied and frozen": Tied(), "a function": Own, "convolution": CONVOLUTION}
+
+
+@pytest.mark.parametrize("template", KINDS.values(), ids=KINDS)
 def test_modules_of_any_kind(template: Any, tmp_path: Path) -> None:
     zoo = make(tmp_path, template=template, steps=3)
     module = template if isinstance(template, nn.Module) else template()
@@ -454,6 +461,15 @@ class Random(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(x) + torch.randn(3)
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(4, 3, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x[:, None])[0][:, 0]
 
 
 class Branching(Random):
@@ -489,6 +505,8 @@ def sequence(*parts: nn.Module) -> nn.Module:
         (lambda: nn.Linear(5, 3), "does not take inputs of shape"),
         (lambda: sequence().double(), "torch.float64"),
         (lambda: nn.ReLU(), "no parameters to train"),
+        (Recurrent, "loop over nn.Linear"),
+        (lambda: nn.LazyLinear(3), "has no shape yet"),
         (lambda: 3, "gives int"),
         (Own(), "'table' belongs to a module without reset_parameters"),
     ],

@@ -49,6 +49,12 @@ class Blueprint:
             raise TrainingError(
                 f"the template gives {type(module).__name__}; expected an nn.Module, or a function that makes one."
             )
+        for name, value in module.named_parameters():
+            if isinstance(value, nn.parameter.UninitializedParameter):
+                raise TrainingError(
+                    f"parameter {name!r} has no shape yet; expected one. Remedy: call the module on an example first, "
+                    f"or use the plain layer in place of the lazy one."
+                )
         self._make = None if isinstance(template, nn.Module) else template
         self.module = deepcopy(module)
         trained = {name: value for name, value in self.module.named_parameters() if value.requires_grad}

@@ -85,6 +85,8 @@ def _run(what: str, work: Callable[[], Made]) -> Made:
             remedy = "draw random numbers in nn.Dropout modules and in the augmentation only"
         elif "item()" in str(failure) or "data-dependent" in str(failure) or "bool" in str(failure):
             remedy = "leave out what branches on values or turns tensors into numbers (use torch.where)"
+        elif "atching rule not implemented" in str(failure):
+            remedy = "write it in simpler operations, a recurrent layer for instance as a loop over nn.Linear"
         elif "inplace" in str(failure) or "in-place" in str(failure):
             remedy = "write nothing in place"
         else:
