@@ -3,9 +3,8 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import count
 
 import pyarrow as pa
 import torch
@@ -22,9 +21,9 @@ from weightspace.zoo.sources import Images
 
 __all__ = ["Estimate", "cnn_estimate", "estimate", "siren_estimate", "task_estimate"]
 
-# By which the number of steps grows from one try to the next, and seconds: of a try that tells enough, of all tries
-# together, and of the one step that a group may take, judged by a single network's.
-_GROWTH, _ENOUGH, _LIMIT, _GROUP = 3, 0.7, 8.0, 1.0
+# By which the number of steps grows from one try to the next, and seconds: by which the last try must be longer than
+# the first (and by that share of it), of all tries together, and of a group's first step, judged by a single network's.
+_GROWTH, _LONGER, _LIMIT, _GROUP = 8, 0.5, 8.0, 1.0
 # A curve's point, as Parquet stores it.
 _POINT = 4
 
@@ -57,7 +56,7 @@ def estimate(recipe: Recipe, of_steps: OfSteps) -> Estimate:
     r"""What a recipe takes, from a few steps of a few networks; in ten seconds at most, where one network allows it.
 
     With :math:`a + b s` the time that a group of networks takes for :math:`s` steps each, :math:`a` and :math:`b`
-    follow from the first and the last of a series of tries, each of three times as many steps as the one before.
+    follow from the first and the last of a series of tries, each of eight times as many steps as the one before.
 
     Args:
         recipe: of the zoo.
@@ -65,25 +64,24 @@ def estimate(recipe: Recipe, of_steps: OfSteps) -> Estimate:
     """
     begin = time.perf_counter()
     manifest, plan = recipe.manifest(), recipe.plan
+    described = time.perf_counter() - begin
     alone, _ = _tried(of_steps(1), 1)
     threads = torch.get_num_threads()
     group = min(plan.count, plan.shard, recipe.chunk * threads, max(threads, int(_GROUP / alone)))
-    tries = []
-    for steps in _steps(recipe.steps):
+    tries: list[tuple[int, float]] = []
+    while _goes_on(tries, recipe.steps, time.perf_counter() - begin):
+        steps = max(2, min(_GROWTH * tries[-1][0], round(recipe.steps))) if tries else 1
         seconds, (state, columns) = _tried(of_steps(steps), group)
         tries.append((steps, seconds))
-        last = time.perf_counter() - begin + _GROWTH * seconds > _LIMIT
-        if len(tries) > 1 and (seconds > _ENOUGH or last):
-            break
     fixed, each = _line(tries)
     features, table = features_of(manifest.spec, state), pa.table(columns)
     rows, size = plan.count * plan.rows, flatten(features).shape[1] * 4
-    described = len(encode_table(table, b"", manifest)) / len(features)
-    disk = rows * (size + described) + plan.count * recipe.points * _POINT + len(manifest.to_json())
+    row = len(encode_table(table, b"", manifest)) / len(features)
+    disk = rows * (size + row) + plan.count * recipe.points * _POINT + len(manifest.to_json())
     return Estimate(
         networks=plan.count,
         steps=recipe.steps,
-        seconds=(fixed + each * recipe.steps) * plan.count / group,
+        seconds=described + (fixed + each * recipe.steps) * plan.count / group,
         # A shard is held as rows, as a state dict and as the bytes of its file.
         memory=_peak() + 3 * min(rows, plan.shard * plan.rows) * size,
         disk=round(disk),
@@ -127,13 +125,14 @@ def task_estimate(task: Task) -> Estimate:
         return estimate(task.recipe(), lambda steps: replace(task, steps=steps).recipe())
 
 
-def _steps(most: float) -> Iterator[int]:
-    """Numbers of steps to try: not more than a network takes, but for two to draw a line through."""
-    for power in count():
-        steps = _GROWTH**power
-        yield steps
-        if power and steps * _GROWTH > most:
-            return
+def _goes_on(tries: list[tuple[int, float]], most: float, passed: float) -> bool:
+    """Whether to try more steps: never fewer than two numbers of them, nor more than a network takes."""
+    if len(tries) < 2:
+        return True
+    (_, short), (steps, long) = tries[0], tries[-1]
+    fixed, each = _line(tries)
+    told = long - short > max(_LONGER, _LONGER * short)
+    return not told and steps < round(most) and passed + fixed + _GROWTH * steps * each < _LIMIT
 
 
 def _tried(recipe: Recipe, networks: int) -> tuple[float, tuple[Networks, Columns]]:
