@@ -239,6 +239,8 @@ def test_bad_input_is_refused(images: Tensor, numbers: Tensor, error: type[Excep
         ({"seed": -1}, TrainingError, "seed is -1"),
         ({"seed": 2**63}, TrainingError, "seed is 9223372036854775808; expected 0 to"),
         ({"init": "share"}, UnknownNameError, 'did you mean "shared"'),
+        ({"views": 0}, TrainingError, "views is 0"),
+        ({"views": 2, "init": "shared"}, TrainingError, "all views of an image would be the same"),
     ],
 )
 def test_bad_settings_are_refused(change: dict[str, object], error: type[Exception], text: str) -> None:
@@ -311,6 +313,23 @@ def test_zoo_refuses_other_settings_and_too_many(images: Images, tmp_path: Path)
         make_siren_zoo(tmp_path / "other", images, SMALL, count=41)
     with pytest.raises(DataError, match="seed is -1"):
         make_siren_zoo(tmp_path / "other", images, SMALL, count=4, seed=-1)
+
+
+def test_views_are_fits_of_their_own_in_one_split(images: Images, tmp_path: Path) -> None:
+    settings = replace(SMALL, views=3)
+    zoo = make_siren_zoo(tmp_path / "views", images, settings, count=31)
+    image, view, split = (zoo.column(name) for name in ("image", "view", "split"))
+    assert view.tolist() == [n % 3 for n in range(31)]
+    assert all(len(set(image[n - n % 3 : n + 1].tolist())) == 1 for n in range(31))
+    assert len(set(image.tolist())) == 11
+    assert all(len(set(split[image == one].tolist())) == 1 for one in set(image.tolist()))
+    weights = zoo.features()["2.weight"]
+    assert (weights[0] - weights[1]).abs().max() > 1e-2
+    with pytest.raises(DataError, match="40 images, each for 3: ask for 1 to 120"):
+        make_siren_zoo(tmp_path / "other", images, settings, count=121)
+    plain = make_siren_zoo(tmp_path / "plain", images, SMALL, count=11)
+    assert plain.column("image").tolist() == image[::3].tolist()
+    assert plain.column("view").tolist() == [0] * 11
 
 
 def test_zoo_holds_colours(images: Images, tmp_path: Path) -> None:

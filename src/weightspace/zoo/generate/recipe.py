@@ -57,15 +57,16 @@ def make_siren_zoo(
 ) -> Zoo:
     """A zoo of SIRENs on disk, one per image of a data set; a second call goes on where the first one stopped.
 
-    Network ``i`` is fitted to the ``i``-th image of a seeded permutation of the training images, so a zoo that is
-    asked for more networks later keeps those it has (a last shard that was not full is fitted again, which may
-    change its networks by rounding). Splits belong to images.
+    Network ``i`` is fitted to the ``i``-th image of a seeded permutation of the training images, or, with several views
+    of each, to image ``i // views``. So a zoo that is asked for more networks later keeps those it has (a last shard
+    that was not full is fitted again, which may change its networks by rounding). Splits belong to images: all views of
+    one lie in the same.
 
     Args:
         path: the zoo's folder.
         images: the data set.
         settings: how each network is fitted.
-        count: networks wanted, at most one per image. A zoo that holds more keeps them.
+        count: networks wanted, at most ``settings.views`` per image. A zoo that holds more keeps them.
         seed: key of the choice of images and of their splits, not negative.
         progress: called with the number of networks that are newly there, those found on disk included.
 
@@ -80,7 +81,7 @@ def make_siren_zoo(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     zoo = make_siren_zoo(folder, load_images("digits"), SirenSettings((8,), steps=5), count=12)
         ...     len(zoo), zoo.table.column_names
-        (12, ['number', 'image', 'label', 'split', 'psnr', 'diverged', 'seed'])
+        (12, ['number', 'image', 'view', 'label', 'split', 'psnr', 'diverged', 'seed'])
     """
     return fill(path, siren_recipe(images, settings, count=count, seed=seed), progress)
 
@@ -91,20 +92,24 @@ def siren_recipe(images: Images, settings: SirenSettings, *, count: int, seed: i
     Raises:
         DataError: more networks than images, or a negative seed.
     """
-    if not 0 < count <= len(images):
+    most = len(images) * settings.views
+    if not 0 < count <= most:
         raise DataError(
-            f"count is {count}; {images.name} has {len(images)} images: ask for 1 to {len(images)} networks."
+            f"count is {count}; {images.name} has {len(images)} images, each for {settings.views}: "
+            f"ask for 1 to {most} networks."
         )
     check_seed(seed)
-    chosen = np.random.default_rng(seed).permutation(len(images))[:count]
+    chosen = np.random.default_rng(seed).permutation(len(images))
 
     def fit(numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:
-        ids = chosen[numbers.numpy()]  # a tensor of one number would be taken for a number
+        place, view = np.divmod(numbers.numpy(), settings.views)
+        ids = chosen[place]
         targets = torch.from_numpy(images.train[ids]).float() / 255
         state, psnr = fit_sirens(targets, numbers, settings, progress=progress)
         return state, {
             "number": numbers.numpy(),
             "image": ids.astype(np.int64),
+            "view": view,
             "label": images.labels[ids].astype(np.int64),
             "split": pa.array(assign(ids, seed=seed).tolist(), pa.string()),
             "psnr": psnr.numpy(),

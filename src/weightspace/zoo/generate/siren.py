@@ -44,6 +44,7 @@ class SirenSettings:
         steps: Adam steps per network, each on all pixels.
         learning_rate: step size of Adam at the start; it falls along a cosine to a tenth.
         init: "independent" draws each network by its number; "shared" starts all of them as network 0.
+        views: networks per image, each from a start of its own.
         seed: key of the initial weights, from 0 to 2^63 - 1.
         chunk: networks that one thread fits side by side; a matter of speed alone.
 
@@ -61,11 +62,12 @@ class SirenSettings:
     steps: int = 100
     learning_rate: float = 5e-3
     init: str = "independent"
+    views: int = 1
     seed: int = 0
     chunk: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("steps", "chunk", "omega", "learning_rate"):
+        for name in ("steps", "views", "chunk", "omega", "learning_rate"):
             value = getattr(self, name)
             # Up to what single precision holds; a comparison with nan is false.
             if not 0 < value < 1e38:
@@ -78,6 +80,8 @@ class SirenSettings:
             raise TrainingError(f"seed is {self.seed}; expected 0 to 2^63 - 1.")
         if self.init not in _INITS:
             raise unknown("initialisation", self.init, _INITS)
+        if self.init == "shared" and self.views > 1:
+            raise TrainingError(f"views is {self.views}; from a shared start all views of an image would be the same.")
 
 
 def siren(settings: SirenSettings, channels: int = 1) -> nn.Sequential:
