@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.cli.conftest import MAKE, Program
 
 from weightspace.weights import flatten
@@ -173,3 +175,15 @@ def test_ctrl_c_keeps_what_was_fitted_and_a_second_call_goes_on(run: Program, tm
     whole = open_zoo(out)
     assert len(whole) == 700
     assert (flatten(whole.features(slice(len(kept)))) == flatten(kept.features())).all()
+
+
+def test_pictures_of_ones_own(run: Program, tmp_path: Path) -> None:
+    file = tmp_path / "ramp.png"
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).save(file)
+    made = run("zoo", "make", "--out", tmp_path / "z", "--data", file, "--views", 3, "--hidden", 4, "--steps", 1)
+    assert made.code == 0, made.err
+    assert "1 picture from" in made.out
+    assert open_zoo(tmp_path / "z").column("view").tolist() == [0, 1, 2]
+    missing = run("zoo", "make", "--out", tmp_path / "z", "--data", tmp_path / "none.png")
+    assert missing.code == 2
+    assert "none.png" in missing.err

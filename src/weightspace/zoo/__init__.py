@@ -6,6 +6,7 @@ from weightspace.zoo.generate.ensemble import EarlyStop
 from weightspace.zoo.generate.examples import Augment, Examples
 from weightspace.zoo.generate.fit import FitSettings, fit
 from weightspace.zoo.generate.hyperparameters import Choice, Hyperparameters, LogUniform, Uniform
+from weightspace.zoo.picture import load_pictures
 from weightspace.zoo.plume import Plumes, check_plumes, open_plumes
 from weightspace.zoo.sources import Images, load_images, load_or_digits
 from weightspace.zoo.split import assign
@@ -36,6 +37,7 @@ __all__ = [
     "fit",
     "load_images",
     "load_or_digits",
+    "load_pictures",
     "open_plumes",
     "open_zoo",
 ]

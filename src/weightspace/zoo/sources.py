@@ -30,7 +30,7 @@ import pyarrow.csv
 from weightspace.disk import write_atomic
 from weightspace.errors import DataError, StorageError, unknown
 
-__all__ = ["NAMES", "Images", "cache_folder", "load_images", "load_or_digits"]
+__all__ = ["NAMES", "Images", "cache_folder", "images_of", "load_images", "load_or_digits"]
 
 TIMEOUT_SECONDS = 300.0
 
@@ -131,7 +131,7 @@ def load_images(
     else:
         root = cache_folder() if cache is None else Path(cache)
         files, note = _from_cache_or_registry(name, source, root / _STEMS.get(name, name), offline=offline)
-    return _images(name, source.decode(files), note)
+    return images_of(name, source.decode(files), note)
 
 
 def load_or_digits(
@@ -178,8 +178,17 @@ def cache_folder() -> Path:
         ) from failure
 
 
-def _images(name: str, arrays: tuple[Pixels, Labels, Pixels | None, Labels | None], note: str) -> Images:
-    """Arrays with the checksum of their shapes and content."""
+def images_of(name: str, arrays: tuple[Pixels, Labels, Pixels | None, Labels | None], note: str) -> Images:
+    """Images with the checksum of their shapes and content.
+
+    Args:
+        name: the data set.
+        arrays: training images with their classes, test images with theirs.
+        note: one sentence that says where they came from.
+
+    Raises:
+        DataError: another number of classes than of images.
+    """
     # Memory of their own: decoding only looked into the files, and torch wants arrays that may be written.
     owned: list[Any] = [None if array is None else np.require(array, requirements=["C", "W"]) for array in arrays]
     digest = hashlib.sha256()
@@ -204,7 +213,7 @@ def _digits() -> Images:
         raise DataError(f"digits needs scikit-learn ({missing}). Remedy: pip install scikit-learn.") from missing
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-    return _images("digits", (pixels, bunch.target.astype(np.int64), None, None), "digits from scikit-learn")
+    return images_of("digits", (pixels, bunch.target.astype(np.int64), None, None), "digits from scikit-learn")
 
 
 def _from_folder(name: str, source: Source, folder: Path) -> tuple[Files, str]:

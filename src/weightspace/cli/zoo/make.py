@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
 from weightspace.cli.zoo.plume import plume
-from weightspace.zoo import Zoo, load_images
+from weightspace.zoo import Zoo, load_images, load_pictures
 from weightspace.zoo.generate import (
     CnnSettings,
     MlpSettings,
@@ -24,6 +24,7 @@ from weightspace.zoo.generate import (
 from weightspace.zoo.generate.classifier import Architecture, classifier_task
 from weightspace.zoo.generate.estimate import Estimate, cnn_estimate, siren_estimate, task_estimate
 from weightspace.zoo.generate.fit import Task, fit_task
+from weightspace.zoo.sources import NAMES
 from weightspace.zoo.tabular import Table, load_table
 
 __all__ = ["cnn", "make", "mlp", "siren", "transformer"]
@@ -37,7 +38,7 @@ def siren(
     *,
     out: Path,
     data: str = "mnist",
-    count: int = 2000,
+    count: int | None = None,
     folder: Path | None = None,
     offline: bool = False,
     plan: bool = False,
@@ -47,14 +48,19 @@ def siren(
 
     Args:
         out: folder of the zoo.
-        data: whose images: mnist, fashion-mnist, cifar10, cifar10-gs (in grey) or digits (8 by 8, needs no download).
-        count: networks in all. A later call may ask for more: those that are there are kept.
+        data: whose images: mnist, fashion-mnist, cifar10, cifar10-gs (in grey) or digits (8 by 8, needs no download);
+            or the path of a picture, or of a folder of pictures of one size.
+        count: networks in all; 2,000 if left out, or one for every view of every picture of your own. A later call may
+            ask for more: those that are there are kept.
         folder: where the original files of the data set lie, if you have them already.
         offline: use no package registry; the images come from the folder or from the cache.
         plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         settings: of the fitting.
     """
-    images = load_images(data, folder=folder, offline=offline)
+    own = data not in NAMES and Path(data).exists()
+    images = load_pictures(data) if own else load_images(data, folder=folder, offline=offline)
+    if count is None:
+        count = len(images) * settings.views if own else 2000
     if plan:
         return _tell(out, siren_estimate(images, settings, count=count))
 
