@@ -7,7 +7,8 @@ Two kinds of cases, all in float32, forward and backward, in turns; `millisecond
   Z64 x Z64); they give the same numbers, which is checked first. `index` is the time of making the layer's indices
   and `index_megabytes` what they take.
 * A step of training of a whole network, "step ...": `group` is a GMCNN or GMCNNDynamics that mixes channels in full,
-  `torch` the same blocks of `Conv2d` with circular padding on images, cosets as channels.
+  `torch` the same blocks of `Conv2d` with circular padding on images, cosets as channels. `gain` is the time of
+  `group` over that of the same step under `torch.autocast` in bfloat16, and over that of the compiled model.
 
 `ratio` is the time of the second way over that of the first, `ratio_forward` the same without gradients;
 `peak_mebibytes` is what one pass or step adds to the memory of a process of its own, `peak_share` that of the first way
@@ -21,6 +22,7 @@ See machine.py for `--give-back`.
 import argparse
 from collections.abc import Callable
 from functools import partial
+from shutil import which
 
 import torch
 from machine import added, in_turns, main, milliseconds, peaks
@@ -99,7 +101,7 @@ class Image(nn.Module):
         return self.conv(image).movedim(1, 3).unflatten(3, (self.cosets, -1)).flatten(1, 3) + self.bias
 
 
-def step_ways(name: str) -> dict[str, Callable[[], Tensor]]:
+def step_ways(name: str) -> dict[str, partial[Tensor]]:
     group, radius, batch, channels = STEPS[name]
     torch.manual_seed(0)
     support = box(group, radius)
@@ -115,6 +117,17 @@ def step_ways(name: str) -> dict[str, Callable[[], Tensor]]:
 
     x = torch.randn(batch, group.order, 20 if "dynamics" in name else 3)
     return {"group": partial(step, *trained(model(GroupConv)), x), "torch": partial(step, *trained(model(image)), x)}
+
+
+def faster(name: str, turns: int) -> dict[str, float]:
+    """What bfloat16 and the compiler gain, in turns with the step as it is."""
+    step_of = step_ways(name)["group"]
+    model, optimiser, x = step_of.args
+    ways = {"group": step_of, "bfloat16": torch.autocast("cpu", torch.bfloat16)(step_of)}
+    if which("g++") or which("clang++"):
+        ways["compiled"] = partial(step, torch.compile(model, dynamic=False), optimiser, x)
+    spent = in_turns({way: partial(milliseconds, call) for way, call in ways.items()}, turns)
+    return {way: round(spent["group"] / value, 2) for way, value in spent.items() if way != "group"}
 
 
 def trained(model: nn.Module) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -153,6 +166,8 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, object]:
         "ratio": round(second / first, 2),
         **peaks(__file__, name, list(ways), arguments.threads),
     }
+    if name in STEPS:
+        figures["gain"] = faster(name, arguments.turns)
     if name in LAYERS:
         forward = {way: partial(milliseconds, torch.no_grad()(call)) for way, call in layer_ways(name).items()}
         spent = in_turns(forward, arguments.turns)
@@ -174,7 +189,7 @@ def print_peak(name: str, way: str) -> None:
 def row(figures: dict) -> list[object]:
     times, memory = figures["milliseconds"].values(), figures["peak_mebibytes"].values()
     found = [figures[key] for key in ("ratio_forward", "index", "index_megabytes") if key in figures]
-    return [*times, figures["ratio"], *memory, figures["peak_share"], *found]
+    return [*times, figures["ratio"], *memory, figures["peak_share"], *found, *figures.get("gain", {}).values()]
 
 
 if __name__ == "__main__":
