@@ -156,7 +156,7 @@ def test_info_of_a_truncated_zoo_is_a_message(run: Program, zoo: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_fitted_and_a_second_call_goes_on(run: Program, tmp_path: Path) -> None:
     out = tmp_path / "zoo"
-    words = ("zoo", "make", "--data", "digits", "--hidden", "8", "--steps", "600", "--count", "700", "--out", str(out))
+    words = ("zoo", "make", "--data", "digits", "--hidden", "8", "--steps", "250", "--count", "700", "--out", str(out))
     code = "import sys; from weightspace.cli.main import main; sys.exit(main())"
     with subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True) as process:
         # The table commits a shard; a minute is for a machine that is busy with other tests.
