@@ -1,4 +1,4 @@
-"""Steps of the control problems: those of Gymnasium, frozen in a file and, where it is installed, of its own; limits."""
+"""Steps of the control problems: those of Gymnasium, frozen in a file and by itself where it is installed; limits."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -142,7 +142,7 @@ def by_steps(environment: Environment, choose: Callable[[Tensor], Tensor]) -> fl
 
 
 def test_known_policies_have_known_returns() -> None:
-    """A pole that is always pushed one way falls; a car that follows its speed comes up; a torque of zero costs most."""
+    """A cart that is always pushed one way lets its pole fall; a car that follows its speed comes up."""
     cart, car, force = (environment_named(name) for name in ("cartpole", "mountaincar", "mountaincar-continuous"))
     assert 7 <= by_steps(cart, lambda state: torch.ones(1)) <= 11
     assert by_steps(cart, lambda state: (state[2] + 0.5 * state[3] > 0).long()) == 500

@@ -53,7 +53,7 @@ def quality(zoo: Zoo) -> str:
         zoo = zoo.only(zoo.column("final"))
     told = []
     diverged = zoo.column("diverged") if "diverged" in columns else np.zeros(len(zoo), bool)
-    for name, tell in (("psnr", _fit), ("test_accuracy", _accuracy)):
+    for name, tell in (("psnr", _fit), ("test_accuracy", _accuracy), ("mean_return", _return)):
         values = zoo.column(name)[~diverged] if name in columns else np.zeros(0)
         # Tables of imported zoos are their owners': whole numbers, texts and gaps are there too.
         known = values[np.isfinite(values)] if values.dtype.kind in "iuf" else values[:0]
@@ -76,6 +76,20 @@ def _accuracy(accuracy: npt.NDArray[np.float64]) -> str:
     )
 
 
+def _return(returns: npt.NDArray[np.float64]) -> str:
+    least, low, middle, high, most = np.quantile(returns, (0, 0.25, 0.5, 0.75, 1))
+    return (
+        f"return {middle:.1f} in the middle, a quarter below {low:.1f}, a quarter above {high:.1f}, "
+        f"{least:.1f} at worst, {most:.1f} at best"
+    )
+
+
+def _spread(scaled: npt.NDArray[np.float64]) -> str:
+    """How many policies there are in each tenth between the bounds of the return."""
+    counts, _ = np.histogram(scaled, 10, (0, 1))
+    return ", ".join(f"{tenth / 10:.1f}: {count:,}" for tenth, count in enumerate(counts))
+
+
 def _facts(zoo: Zoo) -> Iterator[tuple[str, str]]:
     manifest = zoo.manifest
     yield "networks", f"{size(zoo)}, by the recipe {manifest.recipe}"
@@ -88,6 +102,9 @@ def _facts(zoo: Zoo) -> Iterator[tuple[str, str]]:
     if "final" in zoo.table.column_names and len(zoo) and zoo.column("final").dtype == np.bool_:
         networks = int(zoo.column("final").sum())
         yield "checkpoints", f"of {networks:,} networks; all rows of one lie in one split"
+    if "scaled_return" in zoo.table.column_names and len(zoo):
+        yield "scaled returns", f"of all rows, by tenths from {_spread(zoo.column('scaled_return'))}"
+        yield "constant", f"{zoo.column('constant').sum():,} policies that never change their action"
     if len(zoo):
         yield "quality", quality(zoo)
     # How an imported architecture looks in full is for programs to read.

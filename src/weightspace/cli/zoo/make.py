@@ -1,4 +1,4 @@
-"""``weightspace zoo make``: one network per image, networks that tell images or rows of numbers apart, smoke plumes."""
+"""``weightspace zoo make``: networks that hold images, that tell images or numbers apart, that act; smoke plumes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
 from weightspace.cli.zoo.plume import plume
+from weightspace.cli.zoo.policy import policy
 from weightspace.zoo import Zoo, load_images, load_pictures
 from weightspace.zoo.generate import (
     CnnSettings,
@@ -31,6 +32,7 @@ __all__ = ["cnn", "make", "mlp", "siren", "transformer"]
 
 make = App(name="make")
 make.command(plume)
+make.command(policy)
 
 
 @make.default

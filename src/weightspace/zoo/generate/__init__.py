@@ -3,29 +3,37 @@
 from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettings
 from weightspace.zoo.generate.classifier import Regime, make_classifier_zoo
 from weightspace.zoo.generate.cnn import CnnSettings, train_cnns
+from weightspace.zoo.generate.control import ENVIRONMENTS, Environment
 from weightspace.zoo.generate.plume import PlumeSettings, make_plumes
+from weightspace.zoo.generate.policy import PolicySettings, evaluate_policies, train_policies
+from weightspace.zoo.generate.policy_zoo import make_policy_zoo
 from weightspace.zoo.generate.recipe import make_cnn_zoo, make_siren_zoo
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, render
 from weightspace.zoo.generate.smoke import Smoke
 from weightspace.zoo.generate.template import modules, template
 
-# The architectures themselves stay in their files: names `siren` and `cnn` here would hide the files of these names.
+# The architectures themselves stay in their files: names like `siren` here would hide the files of these names.
 __all__ = [
+    "ENVIRONMENTS",
     "CnnSettings",
+    "Environment",
     "MlpSettings",
     "PlumeSettings",
+    "PolicySettings",
     "Regime",
-    "SirenSettings",
     "SirenSettings",
     "Smoke",
     "TransformerSettings",
+    "evaluate_policies",
     "fit_sirens",
     "make_classifier_zoo",
     "make_cnn_zoo",
     "make_plumes",
+    "make_policy_zoo",
     "make_siren_zoo",
     "modules",
     "render",
     "template",
     "train_cnns",
+    "train_policies",
 ]

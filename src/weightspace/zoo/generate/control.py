@@ -98,7 +98,7 @@ def _move_cart(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     _, speed, angle, turning = state
     total, pole, half, tick = 1.1, 0.1, 0.5, 0.02
     cosine, sine = angle.cos(), angle.sin()
-    push = (20.0 * action - 10.0 + pole * half * turning.square() * sine) / total
+    push = (20 * action.double() - 10 + pole * half * turning.square() * sine) / total
     bend = (9.8 * sine - cosine * push) / (half * (4 / 3 - pole / total * cosine.square()))
     pull = push - pole * half / total * bend * cosine
     after = torch.stack([speed, pull, turning, bend]).mul_(tick).add_(state)
@@ -118,7 +118,7 @@ def _move_pendulum(state: Tensor, torque: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 def _move_acrobot(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Two links that hang, with a torque of -1, 0 or 1 at the joint between, by one Runge-Kutta step of 0.2 s."""
-    tick, torque = 0.2, action - 1.0
+    tick, torque = 0.2, action.double() - 1
     first = _swing(state, torque)
     second = _swing(state + tick / 2 * first, torque)
     third = _swing(state + tick / 2 * second, torque)
@@ -159,7 +159,7 @@ def _move_car(state: Tensor, force: Tensor, goal: float) -> tuple[Tensor, Tensor
 
 
 def _move_car_by_index(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    after, ended = _move_car(state, 0.001 * (action - 1), 0.5)
+    after, ended = _move_car(state, 0.001 * (action.double() - 1), 0.5)
     return after, -torch.ones_like(after[0]), ended
 
 

@@ -14,12 +14,13 @@ from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettings
 from weightspace.zoo.generate.classifier import build
 from weightspace.zoo.generate.cnn import CnnSettings, cnn
+from weightspace.zoo.generate.policy import PolicySettings, policy
 from weightspace.zoo.generate.siren import SirenSettings, siren
 from weightspace.zoo.lora import LoRA
 
 __all__ = ["modules", "recorded", "settings_of", "template"]
 
-Known = SirenSettings | CnnSettings | MlpSettings | TransformerSettings
+Known = SirenSettings | CnnSettings | MlpSettings | TransformerSettings | PolicySettings
 """Settings that say what the networks of a zoo are."""
 
 _RECIPES: dict[str, type[Known]] = {
@@ -27,6 +28,7 @@ _RECIPES: dict[str, type[Known]] = {
     "cnn": CnnSettings,
     "mlp": MlpSettings,
     "transformer": TransformerSettings,
+    "policy": PolicySettings,
 }
 
 
@@ -66,6 +68,8 @@ def template(manifest: Manifest) -> nn.Module:
         return build(settings, tuple(manifest.forward["input_shape"]), manifest.forward["classes"]).eval()
     if isinstance(settings, CnnSettings):
         return cnn(settings, manifest.forward["classes"]).eval()
+    if isinstance(settings, PolicySettings):
+        return policy(settings).eval()
     *_, last = manifest.spec.params
     return siren(settings, manifest.spec.shape(last.name)[0]).eval()
 

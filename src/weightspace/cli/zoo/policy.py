@@ -1,0 +1,40 @@
+"""``weightspace zoo make policy``: small policies for classic control, at all stages of training."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from weightspace.cli.bar import bars
+from weightspace.cli.zoo.info import quality, size
+from weightspace.zoo.generate import PolicySettings, make_policy_zoo
+
+__all__ = ["policy"]
+
+
+def policy(
+    *,
+    out: Path,
+    count: int = 100,
+    settings: Annotated[PolicySettings, Parameter(name="*")] = PolicySettings(),  # noqa: B008 - frozen
+) -> None:
+    """Train and judge policies for a control problem, many side by side, into a zoo; go on with the one that is there.
+
+    Each run draws its hyper-parameters from the ranges given, and has a row for each of its checkpoints and for each
+    spoilt copy of the last.
+
+    Args:
+        out: folder of the zoo.
+        count: runs in all. A later call may ask for more: those that are there are kept.
+        settings: of the training.
+    """
+    with bars() as report:
+        done = 0
+
+        def advance(runs: int) -> None:
+            nonlocal done
+            done += runs
+            report(f"Learning {settings.environment}", done, count, "runs")
+
+        zoo = make_policy_zoo(out, settings, count=count, progress=advance)
+    print(f"{out}: {size(zoo)} policies of {zoo.spec.numel:,} parameters, {quality(zoo)}.")

@@ -1,0 +1,148 @@
+"""The recipe of a zoo of policies: runs trained and judged, made and committed shard by shard."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from weightspace.errors import DataError
+from weightspace.weights import features_of
+from weightspace.zoo.dataset import Zoo, open_zoo
+from weightspace.zoo.format import Manifest
+from weightspace.zoo.generate.control import environment_named
+from weightspace.zoo.generate.policy import (
+    Learnt,
+    PolicySettings,
+    copies,
+    evaluate_policies,
+    forward_pass,
+    hyper,
+    policy_spec,
+    state_of,
+    train_policies,
+)
+from weightspace.zoo.split import assign
+from weightspace.zoo.store import ZooWriter
+
+__all__ = ["POLICY_SHARD", "make_policy_zoo"]
+
+POLICY_SHARD = 64
+"""Runs per shard: what an interrupted call loses at most."""
+
+
+def make_policy_zoo(
+    path: str | Path, settings: PolicySettings, *, count: int, progress: Callable[[int], None] | None = None
+) -> Zoo:
+    """A zoo of policies on disk with what they achieve; a second call goes on where the first one stopped.
+
+    Each run has a row for each of its checkpoints, in their order, and then one for each spoilt copy of the last; the
+    column ``final`` marks the last checkpoint, ``parent`` holds the number of the policy that a row's came from, -1 for
+    the first of a run. Splits belong to runs (column ``network``). Every row is judged in episodes of its own:
+    ``mean_return``, its ``standard_error``, and ``scaled_return``, from 0 to 1, between the environment's bounds.
+
+    A run that diverged keeps its last sound weights in the rows that it did not reach, marked in ``diverged``; a policy
+    that did the same in every step of all its episodes is marked in ``constant``. A zoo that is asked for more runs
+    later keeps those it has (a last shard that was not full is made again, which may change its policies by rounding,
+    and updates magnify that).
+
+    Args:
+        path: the zoo's folder.
+        settings: how policies are trained and judged.
+        count: runs wanted; a zoo that holds more keeps them.
+        progress: called with the number of runs that are newly there, those found on disk included.
+
+    Raises:
+        DataError: no runs.
+        StorageError: the folder cannot be written.
+        FormatError: a zoo with other settings in the folder.
+
+    Example:
+        >>> import tempfile
+        >>> settings = PolicySettings(hidden=(4,), iterations=4, checkpoints=(0.0, 1.0), spoilt=(0.5,), episodes=4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     zoo = make_policy_zoo(folder, settings, count=2)
+        ...     zoo.column("network").tolist(), zoo.column("parent").tolist(), zoo.column("stage").tolist()
+        ([0, 0, 0, 1, 1, 1], [-1, 0, 1, -1, 3, 4], [0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
+    """
+    if count < 1:
+        raise DataError(f"count is {count}; expected at least 1 run.")
+    writer = ZooWriter(path, _manifest(settings, count))
+    for shard, first in enumerate(range(0, count, POLICY_SHARD)):
+        numbers = torch.arange(first, min(first + POLICY_SHARD, count))
+        if writer.rows.get(shard, 0) < len(numbers) * settings.rows:
+            flat, columns = _made(numbers, settings, progress)
+            writer.write(shard, features_of(writer.manifest.spec, state_of(flat, settings)), pa.table(columns))
+        elif progress is not None:
+            progress(len(numbers))
+    return open_zoo(path)
+
+
+def _made(
+    numbers: Tensor, settings: PolicySettings, progress: Callable[[int], None] | None
+) -> tuple[Tensor, dict[str, Any]]:
+    """The policies of some runs with their table."""
+    learnt = train_policies(numbers, settings, progress=progress)
+    spoilt = [
+        copies(last, number, settings) for last, number in zip(learnt.weights[:, -1], numbers.tolist(), strict=True)
+    ]
+    flat = torch.cat([learnt.weights, torch.stack(spoilt)], 1).flatten(0, 1)
+    columns = _lineage(numbers, settings, learnt)
+    columns |= _judged(flat, columns["number"], settings)
+    for name in asdict(hyper(settings, 0)):
+        drawn = [asdict(hyper(settings, number))[name] for number in numbers.tolist()]
+        columns[name] = np.repeat(drawn, settings.rows)
+    columns["seed"] = np.full(len(flat), settings.seed, np.int64)
+    columns["split"] = pa.array(assign(columns["network"], seed=settings.seed).tolist(), pa.string())
+    return flat, columns
+
+
+def _lineage(numbers: Tensor, settings: PolicySettings, learnt: Learnt) -> dict[str, Any]:
+    """Where each row's policy comes from. What a spoilt copy has in common with the last checkpoint, it has from it."""
+    rows, last = settings.rows, len(settings.checkpoints) - 1
+    network, place = np.repeat(numbers.numpy(), rows), np.tile(np.arange(rows), len(numbers))
+    reached = np.minimum(place, last)
+    at = (np.repeat(np.arange(len(numbers)), rows), reached)
+    parent = np.where(place > last, last, place - 1)
+    return {
+        "number": network * rows + place,
+        "network": network,
+        "checkpoint": place,
+        "parent": np.where(parent < 0, -1, network * rows + parent),
+        "stage": np.array(settings.checkpoints)[reached],
+        "spoilt": np.array([*[0.0] * (last + 1), *settings.spoilt])[place],
+        "iteration": learnt.iterations.numpy()[at],
+        "final": place == last,
+        "diverged": learnt.diverged.numpy()[at],
+    }
+
+
+def _judged(flat: Tensor, numbers: np.ndarray, settings: PolicySettings) -> dict[str, Any]:
+    """What each policy achieves."""
+    returns, lengths, constant = evaluate_policies(flat, torch.from_numpy(numbers), settings)
+    mean = returns.mean(1).numpy()
+    return {
+        "mean_return": mean,
+        "standard_error": returns.std(1).numpy() / np.sqrt(settings.episodes),
+        "scaled_return": environment_named(settings.environment).scaled(mean),
+        "mean_length": lengths.double().mean(1).numpy(),
+        "episodes": np.full(len(mean), settings.episodes, np.int64),
+        "constant": constant.numpy(),
+    }
+
+
+def _manifest(settings: PolicySettings, count: int) -> Manifest:
+    # How many runs share a thread is a matter of speed: it does not tell zoos apart.
+    kept = {key: value for key, value in asdict(settings).items() if key != "chunk"}
+    return Manifest(
+        spec=policy_spec(settings),
+        recipe="policy",
+        settings=kept,
+        forward=forward_pass(settings),
+        source={"name": environment_named(settings.environment).identity},
+        count=count * settings.rows,
+    )
