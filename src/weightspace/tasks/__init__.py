@@ -2,5 +2,6 @@
 
 from weightspace.tasks.classify import Classify
 from weightspace.tasks.predict import PredictAccuracy
+from weightspace.tasks.regret import regret
 
-__all__ = ["Classify", "PredictAccuracy"]
+__all__ = ["Classify", "PredictAccuracy", "regret"]

@@ -127,6 +127,16 @@ class PolicySettings:
         ordered = all(a < b for a, b in zip(shares, shares[1:], strict=False))
         if not shares or not shares[0] >= 0 or shares[-1] != 1 or not ordered:
             raise TrainingError(f"checkpoints are {shares}; expected shares from 0 in ascending order, the last one 1.")
+        if len(set(self.marks)) < len(shares):
+            raise TrainingError(
+                f"checkpoints {shares} of {self.iterations} iterations are {self.marks}, two of them the same. "
+                f"Remedy: more iterations, or checkpoints that are further apart."
+            )
+
+    @property
+    def marks(self) -> list[int]:
+        """Iterations after which a policy is kept."""
+        return [round(share * self.iterations) for share in self.checkpoints]
 
     @property
     def rows(self) -> int:
@@ -340,7 +350,7 @@ def evaluate_policies(weights: Tensor, numbers: Tensor, settings: PolicySettings
         >>> settings = PolicySettings(hidden=(2,), episodes=3)
         >>> returns, lengths, constant = evaluate_policies(torch.zeros(1, 16), torch.tensor([0]), settings)
         >>> returns.tolist(), constant.tolist()
-        ([[10.0, 9.0, 9.0]], [True])
+        ([[10.0, 9.0, 8.0]], [True])
     """
     with one_thread_per_operation() as threads:
         parts = list(zip(weights.detach().split(_JUDGED), numbers.split(_JUDGED), strict=True))
@@ -461,12 +471,12 @@ def _fold(flat: Tensor, mean: Tensor, deviation: Tensor, shapes: Shapes) -> Tens
 def _train_part(settings: PolicySettings, stop: Event, numbers: list[int]) -> Learnt:
     """Some runs, kept at their checkpoints; cut short where the caller has given up."""
     search = _Search(settings, numbers)
-    marks = [round(share * settings.iterations) for share in settings.checkpoints]
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     for iteration in range(settings.iterations + 1):
         if iteration and not stop.is_set():
             search.update()
-        kept += [(search.kept, search.taken.clone(), search.lost.clone())] * marks.count(iteration)
+        if iteration in settings.marks:
+            kept.append((search.kept, search.taken.clone(), search.lost.clone()))
     return Learnt(*(torch.stack(column, 1) for column in zip(*kept, strict=True)))
 
 
