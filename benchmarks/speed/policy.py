@@ -7,8 +7,8 @@ returns, as a share of the distance between the bounds: rounding decides between
 plays fewer of the policies, since it is slow. `search` is a whole run of training, for each second of which so many
 steps are played. Without Gymnasium (`pip install gymnasium`) there is no loop. Prints one JSON object.
 
-    python benchmarks/speed/policy.py [--environments cartpole pendulum acrobot] [--policies 64] [--looped 4]
-        [--episodes 32] [--runs 16] [--turns 3]
+    python benchmarks/speed/policy.py [--environments cartpole pendulum acrobot] [--policies 64] [--looped 2]
+        [--episodes 32] [--runs 64] [--turns 3]
 """
 
 import json
@@ -74,14 +74,14 @@ class Games:
         game.state = start.copy()
         seen = self.environment.observe(torch.from_numpy(start)).numpy().astype(np.float32)
         fixed = 0 if limit is None else np.zeros(1, np.float32)
-        total = 0.0
-        for step in range(self.environment.length):
+        total, step = 0.0, 0
+        while step < self.environment.length:
             action = fixed if bare else chosen(parts, seen, limit)
             seen, reward, ended, _, _ = game.step(action)
-            total += float(reward)
+            total, step = total + float(reward), step + 1
             if ended:
                 break
-        return step + 1, total
+        return step, total
 
 
 def chosen(parts: list[np.ndarray], seen: np.ndarray, limit: float | None):
@@ -135,9 +135,9 @@ if __name__ == "__main__":
     options = parser(__doc__, turns=3)
     options.add_argument("--environments", nargs="+", default=["cartpole", "pendulum", "acrobot"], choices=ENVIRONMENTS)
     options.add_argument("--policies", type=int, default=64)
-    options.add_argument("--looped", type=int, default=4)
+    options.add_argument("--looped", type=int, default=2)
     options.add_argument("--episodes", type=int, default=32)
-    options.add_argument("--runs", type=int, default=16)
+    options.add_argument("--runs", type=int, default=64)
     arguments = options.parse_args()
     record = prepare(arguments)
     record["gymnasium"] = None if gymnasium is None else gymnasium.__version__

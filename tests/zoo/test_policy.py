@@ -377,11 +377,12 @@ def test_runs_that_diverge_stay_in_the_zoo_and_are_marked(tmp_path: Path) -> Non
 
 
 def test_policies_that_never_change_their_action_are_marked() -> None:
-    """One by the bias of its last action, one because all actions are alike to it."""
-    flat = drawn(SMALL, 3).float().roll(1, 0)
+    """One that does nothing, one at its limit, one that moves."""
+    settings = replace(SMALL, environment="pendulum")
+    flat = drawn(settings, 3).float()
     flat[:2] = 0
-    flat[0, -1] = 1
-    _, _, constant = evaluate_policies(flat, torch.arange(3), SMALL)
+    flat[1, -1] = 5
+    _, _, constant = evaluate_policies(flat, torch.arange(3), settings)
     assert constant.tolist() == [True, True, False]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,8 +13,16 @@ from weightspace.zoo.generate.control import Environment
 
 __all__ = ["ACTIVATIONS", "Crowd", "Outcome", "simulate"]
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh_, "relu": torch.relu_}
-"""Between the layers of a policy."""
+
+def _tanh_(values: Tensor) -> Tensor:
+    # NumPy's float32 tanh is vectorised on every machine; torch's takes 13 times as long on some (2.6 against 0.2 ns),
+    # longer than all matrix products of a small policy.
+    np.tanh(values.numpy(), out=values.numpy())
+    return values
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": _tanh_, "relu": torch.relu_}
+"""Between the layers of a policy, in place."""
 
 # Looking who is still playing costs as much as a tenth of a step, putting others aside as much as a step.
 _LOOK, _CROWDED = 8, 0.75

@@ -97,7 +97,7 @@ class PolicySettings:
     spoilt: tuple[float, ...] = (0.3, 1.0)
     episodes: int = 32
     seed: int = 0
-    chunk: int = 32
+    chunk: int = 64
 
     def __post_init__(self) -> None:
         environment_named(self.environment)

@@ -31,7 +31,7 @@ from weightspace.zoo.store import ZooWriter
 
 __all__ = ["POLICY_SHARD", "make_policy_zoo"]
 
-POLICY_SHARD = 64
+POLICY_SHARD = 256
 """Runs per shard: what an interrupted call loses at most."""
 
 
