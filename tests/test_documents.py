@@ -60,6 +60,15 @@ def test_example_of_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "ScaleGMN" in capsys.readouterr().out
 
 
+def test_example_of_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = runpy.run_path(str(ROOT / "examples" / "returns.py"))["main"]
+    found = run(["--count", "24", "--updates", "2", "--out", str(tmp_path)])
+    assert all(-1 <= tau <= 1 and 0 <= lost <= 1 for ((tau, lost),) in found.values())
+    told = capsys.readouterr().out
+    assert "blind: regret" in told
+    assert "ScaleGMN" in told
+
+
 def test_example_of_matrices(tmp_path: Path) -> None:
     run = runpy.run_path(str(ROOT / "examples" / "group_matrices.py"))["main"]
     run(["--out", str(tmp_path / "matrices.png")])
