@@ -386,6 +386,12 @@ def test_policies_that_never_change_their_action_are_marked() -> None:
     assert constant.tolist() == [True, True, False]
 
 
+def test_a_run_may_leave_its_last_policy_alone(tmp_path: Path) -> None:
+    zoo = make_policy_zoo(tmp_path, replace(SMALL, checkpoints=(1.0,), spoilt=()), count=2)
+    assert zoo.column("final").tolist() == [True, True]
+    assert zoo.column("parent").tolist() == [-1, -1]
+
+
 def test_zoo_refuses_other_settings_and_none(tmp_path: Path) -> None:
     make_policy_zoo(tmp_path, SMALL, count=1)
     make_policy_zoo(tmp_path, replace(SMALL, chunk=1), count=1)

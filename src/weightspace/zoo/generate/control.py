@@ -8,8 +8,8 @@ References:
     Barto, Sutton, Anderson, *Neuronlike Adaptive Elements That Can Solve Difficult Learning Control Problems*, 1983
     (the cart with a pole); Florian, *Correct Equations for the Dynamics of the Cart-Pole System*, 2007; Moore,
     *Efficient Memory-Based Learning for Robot Control*, 1990 (the car in a valley); Sutton, *Generalization in
-    Reinforcement Learning*, 1996, and Sutton, Barto, *Reinforcement Learning*, 2018, section 11.3 of the first edition
-    (the acrobot); Towers et al., *Gymnasium*, 2024 (constants and limits).
+    Reinforcement Learning*, 1996, and Sutton, Barto, *Reinforcement Learning*, 1998, section 11.3 (the acrobot);
+    Towers et al., *Gymnasium*, 2024 (constants and limits).
 """
 
 import math
@@ -66,6 +66,10 @@ class Environment:
 
         Shapes:
             result: ``(variable, count)``, float64.
+
+        Example:
+            >>> environment_named("mountaincar").start(np.random.default_rng(0), 5).shape
+            torch.Size([2, 5])
         """
         low, high = self.starts
         return torch.from_numpy(chance.uniform(low, high, (count, len(low)))).T.contiguous()
@@ -77,6 +81,12 @@ class Environment:
 
         Shapes:
             outputs: ``(..., output)``; result: ``(...)``, int64 or float64.
+
+        Example:
+            >>> environment_named("acrobot").act(torch.tensor([0.1, 0.7, -2.0])).item()
+            1
+            >>> environment_named("pendulum").act(torch.tensor([[0.25], [-3.0]])).tolist()
+            [0.5, -2.0]
         """
         if self.limit is None:
             return outputs.argmax(-1)

@@ -39,6 +39,13 @@ class Crowd:
         flat: weights and biases, layer by layer.
         shapes: of the parameters by their keys, weight and bias of each layer in turn.
         activation: tanh or relu.
+
+    Example:
+        >>> crowd = Crowd(
+        ...     torch.ones(5, 7), {"0.weight": (2, 1), "0.bias": (2,), "2.weight": (1, 2), "2.bias": (1,)}, "relu"
+        ... )
+        >>> crowd(torch.full((5, 3, 1), 0.5))[0, 0].item()
+        4.0
     """
 
     def __init__(self, flat: Tensor, shapes: Shapes, activation: str) -> None:

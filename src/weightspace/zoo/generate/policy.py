@@ -12,6 +12,7 @@ References:
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
@@ -228,6 +229,10 @@ def state_of(flat: Tensor, settings: PolicySettings) -> dict[str, Tensor]:
 
     Shapes:
         flat: ``(n, parameter)``; result: ``(n, *shape)`` per key.
+
+    Example:
+        >>> state_of(torch.zeros(3, 1282), PolicySettings())["4.weight"].shape
+        torch.Size([3, 2, 32])
     """
     shapes = shapes_of(settings)
     return dict(zip(shapes, blocks(flat, shapes), strict=True))
@@ -275,6 +280,10 @@ def initial_weights(settings: PolicySettings, number: int) -> Tensor:
 
     Shapes:
         result: ``(parameter,)``, float32.
+
+    Example:
+        >>> initial_weights(PolicySettings(), 0).shape
+        torch.Size([1282])
     """
     chance, scale = _stream(settings, number, "weights"), hyper(settings, number).init_scale
     parts = [
@@ -323,10 +332,12 @@ def train_policies(
     learnt = []
     with one_thread_per_operation() as threads:
         parts = [part.tolist() for part in numbers.split(settings.chunk)]
-        for part in side_by_side(partial(_train_part, settings), parts, threads=threads):
-            learnt.append(part)
-            if progress is not None:
-                progress(len(part.weights))
+        # Closed at once where the caller's progress raises: no thread goes on with what nobody waits for.
+        with closing(side_by_side(partial(_train_part, settings), parts, threads=threads)) as made:
+            for part in made:
+                learnt.append(part)
+                if progress is not None:
+                    progress(len(part.weights))
     columns = ([getattr(part, name) for part in learnt] for name in ("weights", "iterations", "diverged"))
     return Learnt(*(torch.cat(column) for column in columns))
 
@@ -369,6 +380,11 @@ def copies(last: Tensor, number: int, settings: PolicySettings) -> Tensor:
         last: weights.
         number: of the run.
         settings: ``spoilt`` says how many, and how strong the noise is.
+
+    Example:
+        >>> settings = PolicySettings(spoilt=(0.1, 0.5, 1.0))
+        >>> copies(initial_weights(settings, 4), 4, settings).shape
+        torch.Size([3, 1282])
     """
     chance, shapes = _stream(settings, number, "copies"), shapes_of(settings)
     size = torch.cat([part.square().mean().sqrt().expand(part.numel()) for part in blocks(last[None], shapes)])
