@@ -11,6 +11,7 @@ from weightspace.zoo.plume import Plumes, check_plumes, open_plumes
 from weightspace.zoo.sources import Images, load_images, load_or_digits
 from weightspace.zoo.split import assign
 from weightspace.zoo.store import Problem, ZooWriter, check
+from weightspace.zoo.variation import background, noisy, rectangles, rotated, turn
 from weightspace.zoo.window import PROTOCOLS, Protocol, Windows
 
 __all__ = [
@@ -32,12 +33,17 @@ __all__ = [
     "Zoo",
     "ZooWriter",
     "assign",
+    "background",
     "check",
     "check_plumes",
     "fit",
     "load_images",
     "load_or_digits",
     "load_pictures",
+    "noisy",
     "open_plumes",
     "open_zoo",
+    "rectangles",
+    "rotated",
+    "turn",
 ]
