@@ -73,3 +73,12 @@ def test_example_of_matrices(tmp_path: Path) -> None:
     run = runpy.run_path(str(ROOT / "examples" / "group_matrices.py"))["main"]
     run(["--out", str(tmp_path / "matrices.png")])
     assert (tmp_path / "matrices.png").stat().st_size > 10_000
+
+
+def test_example_of_turned_digits() -> None:
+    """The group's network answers the same for quarter turns; an ordinary one does not."""
+    found = runpy.run_path(str(ROOT / "examples" / "rotated_digits.py"))["main"](updates=25)
+    symmetric, ordinary = found.values()
+    assert symmetric[0] == pytest.approx(symmetric[90], abs=0.005)
+    assert symmetric[0] == pytest.approx(symmetric[180], abs=0.005)
+    assert ordinary[0] > ordinary[90] + 0.1

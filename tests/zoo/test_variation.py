@@ -68,9 +68,9 @@ def test_turn_equals_the_loops(shape: tuple[int, int]) -> None:
 
 
 def test_quarter_turns_are_exact() -> None:
-    assert np.array_equal(turn(PICTURES, np.full(20, 90.0)), np.rot90(PICTURES, axes=(1, 2)))
+    assert np.array_equal(turn(PICTURES, 90), np.rot90(PICTURES, axes=(1, 2)))
     assert not np.array_equal(turn(PICTURES, np.full(20, -90.0)), np.rot90(PICTURES, axes=(1, 2)))
-    assert np.array_equal(turn(PICTURES, np.zeros(20)), PICTURES)
+    assert np.array_equal(turn(PICTURES, np.zeros(20, int)), PICTURES)
     assert turn(PICTURES[:0], np.zeros(0)).shape == (0, 9, 9)
 
 

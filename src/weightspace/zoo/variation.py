@@ -6,6 +6,7 @@ ones as if the files were the same.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ class Draws:
         return np.stack([np.asarray(draw(np.random.default_rng([self.seed, self.part, i]))) for i in self.numbers])
 
 
-def turn(pixels: Pixels, degrees: Floats) -> Pixels:
+def turn(pixels: Pixels, degrees: float | npt.NDArray[Any]) -> Pixels:
     r"""Turns each picture counter-clockwise about its middle.
 
     The pixel at `x` to the right of the middle and `y` above it takes the bilinear value at the point
@@ -47,25 +48,25 @@ def turn(pixels: Pixels, degrees: Floats) -> Pixels:
     border, rounded to whole levels.
 
     Shapes:
-        `(n, height, width)` or `(n, height, width, 3)`, and `(n,)` angles.
+        `(n, height, width)` or `(n, height, width, 3)`, and one angle or `(n,)`.
 
     Args:
         pixels: levels from 0 to 255.
-        degrees: an angle for each picture.
+        degrees: the angle of all pictures, or one for each.
 
     Raises:
-        DataError: if there is not one angle for each picture.
+        DataError: if there are several angles, but not one for each picture.
 
     Example:
-        >>> turn(np.array([[[1, 2], [3, 4]]], np.uint8), np.array([90.0]))
+        >>> turn(np.array([[[1, 2], [3, 4]]], np.uint8), 90)
         array([[[2, 4],
                 [1, 3]]], dtype=uint8)
     """
-    if np.shape(degrees) != (len(pixels),):
+    if np.shape(degrees) not in ((), (len(pixels),)):
         raise DataError(f"angles of shape {np.shape(degrees)} for {len(pixels)} pictures: expected one for each")
-    pieces = [
-        _turned(pixels[start : start + CHUNK], degrees[start : start + CHUNK]) for start in range(0, len(pixels), CHUNK)
-    ]
+    angles = np.broadcast_to(np.asarray(degrees, np.float64), len(pixels))
+    starts = range(0, len(pixels), CHUNK)
+    pieces = [_turned(pixels[start : start + CHUNK], angles[start : start + CHUNK]) for start in starts]
     return np.concatenate(pieces) if pieces else pixels.copy()
 
 
