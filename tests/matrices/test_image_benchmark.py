@@ -75,10 +75,10 @@ def test_runs_are_kept_and_not_repeated(tmp_path: Path, monkeypatch: pytest.Monk
         "plain CNN": [700, 2500],
     }
     kept = json.loads(out.read_text())["runs"]
-    # Three models: two rates for the choice, one of which counts, and three more runs each.
-    assert len(kept) == len(runs) - 1 == 15
+    # Three models, two budgets: two rates with the first seed, the better one with the second.
+    assert len(kept) == len(runs) - 1 == 18
     assert call()["rectangles"] == found
-    assert len(runs) == 16
+    assert len(runs) == 19
     assert (tmp_path / "image.png").stat().st_size > 1000
     again = tmp_path / "again.json"
     image.main([*FEW, "--out", str(again)])
