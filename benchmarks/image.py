@@ -100,7 +100,7 @@ SCALES = {
         dropout=0.0,
         rates=(6e-3, 3e-2),
         left_out=(
-            *(("LDR-TD", budget) for budget in (5_000, 20_000)),
+            ("LDR-TD", 20_000),
             *((model, 20_000) for model in ("depthwise-separable CNN", "GM-CNN, summed", "GM-CNN, separable", "p4m")),
         ),
     ),
