@@ -201,3 +201,10 @@ def test_semidirect_refusals() -> None:
         semidirect_product(cyclic(5), cyclic(2), torch.stack([turn, (turn + 1) % 5]))
     with pytest.raises(GroupError, match="not as 1"):
         semidirect_product(cyclic(5), cyclic(2), torch.stack([turn, turn * 2 % 5]))
+
+
+def test_large_actions_are_not_printed() -> None:
+    assert (
+        repr(p4(9)) == "semidirect_product(direct_product(cyclic(9), cyclic(9)), cyclic(4), an action of 4 x 81 images)"
+    )
+    assert "[0, 1, 2, 3]" in repr(p4(2))

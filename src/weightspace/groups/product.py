@@ -13,6 +13,8 @@ from weightspace.groups.group import Group, digest
 
 __all__ = ["DirectProduct", "SemidirectProduct", "direct_product", "semidirect_product"]
 
+LARGEST_SHOWN = 64
+
 
 class DirectProduct(Group):
     """Pairs, triples, ... of elements, see :func:`direct_product`."""
@@ -73,7 +75,10 @@ class SemidirectProduct(Group):
         self.generators = (*lifted, *(self._join(normal.identity, h) for h in acting.generators))
 
     def __repr__(self) -> str:
-        return f"semidirect_product({self.normal!r}, {self.acting!r}, {self._action.tolist()})"
+        # The table of the motions of a picture would fill pages.
+        whole = self._action.numel() <= LARGEST_SHOWN
+        shown = self._action.tolist() if whole else f"an action of {' x '.join(map(str, self._action.shape))} images"
+        return f"semidirect_product({self.normal!r}, {self.acting!r}, {shown})"
 
     @property
     def key(self) -> Hashable:
