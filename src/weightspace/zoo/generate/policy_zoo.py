@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor
 
 from weightspace.errors import DataError
-from weightspace.weights import features_of
-from weightspace.zoo.dataset import Zoo, open_zoo
+from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.control import environment_named
+from weightspace.zoo.generate.plan import Columns, Networks, Plan, Progress, Recipe, fill
 from weightspace.zoo.generate.policy import (
     Learnt,
     PolicySettings,
@@ -27,7 +28,6 @@ from weightspace.zoo.generate.policy import (
     train_policies,
 )
 from weightspace.zoo.split import assign
-from weightspace.zoo.store import ZooWriter
 
 __all__ = ["POLICY_SHARD", "make_policy_zoo"]
 
@@ -71,20 +71,14 @@ def make_policy_zoo(
     """
     if count < 1:
         raise DataError(f"count is {count}; expected at least 1 run.")
-    writer = ZooWriter(path, _manifest(settings, count))
-    for shard, first in enumerate(range(0, count, POLICY_SHARD)):
-        numbers = torch.arange(first, min(first + POLICY_SHARD, count))
-        if writer.rows.get(shard, 0) < len(numbers) * settings.rows:
-            flat, columns = _made(numbers, settings, progress)
-            writer.write(shard, features_of(writer.manifest.spec, state_of(flat, settings)), pa.table(columns))
-        elif progress is not None:
-            progress(len(numbers))
-    return open_zoo(path)
+    plan = Plan(count, POLICY_SHARD, rows=settings.rows)
+    made = partial(_made, settings)
+    return fill(
+        path, Recipe(partial(_manifest, settings, count), made, plan, settings.iterations, settings.chunk), progress
+    )
 
 
-def _made(
-    numbers: Tensor, settings: PolicySettings, progress: Callable[[int], None] | None
-) -> tuple[Tensor, dict[str, Any]]:
+def _made(settings: PolicySettings, numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:
     """The policies of some runs with their table."""
     learnt = train_policies(numbers, settings, progress=progress)
     spoilt = [
@@ -98,7 +92,7 @@ def _made(
         columns[name] = np.repeat(drawn, settings.rows)
     columns["seed"] = np.full(len(flat), settings.seed, np.int64)
     columns["split"] = pa.array(assign(columns["network"], seed=settings.seed).tolist(), pa.string())
-    return flat, columns
+    return state_of(flat, settings), columns
 
 
 def _lineage(numbers: Tensor, settings: PolicySettings, learnt: Learnt) -> dict[str, Any]:
