@@ -212,18 +212,18 @@ def tell(key: str, name: str, runs: list[dict]) -> None:
 
 
 def draw(results: dict, file: Path) -> None:
-    """One panel per part, one line per model over the sets."""
+    """One panel per part, one kind of points per model beside the sets."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
     sets = list(results)
     names = list(dict.fromkeys(name for models in results.values() for name in models))
     for panel, part in zip(panels, ("future", "domain"), strict=True):
         for name in names:
             drawn = [[r[part][str(LONG)] for r in results[key].get(name, {}).values()] for key in sets]
-            panel.plot(sets, [median(d) if d else float("nan") for d in drawn], marker="o", label=name)
+            panel.plot(sets, [median(d) if d else float("nan") for d in drawn], "o", label=name, alpha=0.8)
         panel.set(title=f"{part}, {LONG} frames")
         panel.tick_params(axis="x", rotation=15)
     panels[0].set(ylabel="root mean square error")
-    panels[1].legend(fontsize=8)
+    panels[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(file, dpi=90)
 
 
