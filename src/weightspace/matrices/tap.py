@@ -1,4 +1,4 @@
-"""Reading signals tap by tap, with ways back that read too: to add where indices say is much slower than to gather."""
+"""Reading signals tap by tap, with ways back that read as well in place of adding where indices say."""
 
 from typing import Any
 
