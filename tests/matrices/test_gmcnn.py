@@ -170,12 +170,12 @@ def test_u_nets_follow_the_last_subgroup(conv: Callable[..., nn.Module]) -> None
     follows = [int(half.inclusion[k]) for k in last.inclusion]
     out = net(x).detach()
     errors = {
-        k: float((net(moved(x, plane, k)).detach() - moved(out, plane, k)).abs().max()) for k in range(plane.order)
+        k: float((net(moved(x, plane, k)).detach() - moved(out, plane, k)).abs().max()) for k in (*follows, 1, 16)
     }
     assert all(errors[k] < 1e-11 for k in follows)
     # Not under what pooling threw away.
     assert max(errors.values()) > 1e-3
-    assert signal_error(net, x, act, act, elements=64) > 1e-3
+    assert signal_error(net, x, act, act, elements=8) > 1e-3
 
 
 def test_u_nets_on_one_group_and_refusals() -> None:
