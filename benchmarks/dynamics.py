@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from weightspace.allocator import keep_freed_memory
+from weightspace.disk import write_atomic
 from weightspace.groups import Group, box, cyclic, direct_product, regular, subgroup
 from weightspace.matrices import (
     GainConv,
@@ -182,7 +183,8 @@ def plumes_of(kind: str, breaking: float, arguments: argparse.Namespace) -> Plum
 
 def study(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
     """Results by set, model and seed."""
-    settings = [arguments.coarsening, arguments.channels, arguments.updates, arguments.batch, arguments.rate]
+    names = ("coarsening", "channels", "updates", "batch", "rate", "check")
+    settings = [getattr(arguments, name) for name in names]
     results: dict[str, dict[str, dict[str, dict[str, object]]]] = {}
     for kind in arguments.kind:
         for breaking in arguments.breaking:
@@ -192,7 +194,7 @@ def study(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, dict[s
                     key = f"{kind}, breaking {breaking:g}"
                     file = arguments.out / f"{key} {name} {seed} {settings}.json"
                     if not file.exists():
-                        file.write_text(json.dumps(run(name, plumes, arguments, seed)))
+                        write_atomic(file, json.dumps(run(name, plumes, arguments, seed)).encode())
                     results.setdefault(key, {}).setdefault(name, {})[str(seed)] = json.loads(file.read_text())
                 tell(key, name, list(results[key][name].values()))
     return results

@@ -6,7 +6,7 @@ with the same coefficients, in turns; `milliseconds` are medians, `ratio` is the
 `peak_mebibytes` is what one pass adds to the memory of a process of its own. `lean` is the model that saves memory;
 `large_peak_mebibytes` is its peak both ways at twice the batch, by what messages are.
 
-Beside it, on the same batch, what a pass of each model takes at the same number of channels, where it has one.
+Beside the forward cases, on the same batch, what a pass of other models takes at the same number of channels.
 Prints one JSON object, and to stderr the rows of the tables in docs/guide/speed.md.
 
     python benchmarks/speed/message.py [--turns 3] [--threads 1] [--give-back] [--only CASE ...]
@@ -81,9 +81,9 @@ def large(name: str, messages: str) -> tuple[ScaleGMN, WeightFeatures]:
     return model, random_features(spec, 2 * BATCH).to(torch.float32)
 
 
-def others(spec: NetworkSpec, both: bool) -> dict[str, nn.Module]:
+def others(spec: NetworkSpec) -> dict[str, nn.Module]:
     """Other models for the same networks, as many channels, and other messages."""
-    answer, sizes = Invariant(10), {"channels": CHANNELS, "rounds": ROUNDS, "bidirectional": both}
+    answer, sizes = Invariant(10), {"channels": CHANNELS, "rounds": ROUNDS}
     return {
         "ScaleGMN, gated": ScaleGMN(spec, answer, **sizes),
         "ScaleGMN, linear": ScaleGMN(spec, answer, messages="linear", **sizes),
@@ -96,7 +96,8 @@ def others(spec: NetworkSpec, both: bool) -> dict[str, nn.Module]:
 def compare(name: str, arguments: argparse.Namespace) -> dict[str, object]:
     model, x = case(name)
     ways = {way: partial(turn, model, function, x) for way, function in ways_of(model).items()}
-    beside = {way: partial(turn, other, other, x) for way, other in others(*CASES[name]).items()}
+    spec, both = CASES[name]
+    beside = {} if both else {way: partial(turn, other, other, x) for way, other in others(spec).items()}
     spent = in_turns({**ways, **beside}, arguments.turns)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
