@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from weightspace.errors import SpecError, UnknownNameError
 
-__all__ = ["call_factory", "is_factory"]
+__all__ = ["call_factory", "imported", "is_factory"]
 
 
 def is_factory(name: str) -> bool:
@@ -69,6 +69,26 @@ def call_factory(name: str) -> tuple[nn.Module, Any]:
             f"{lazy[0]!r} of the factory {name} has no size yet; call the lazy module on an input before returning it."
         )
     return module.eval(), inputs
+
+
+def imported(name: str) -> Any:
+    """What a name such as `package.module:thing` stands for. Importing runs the code of the module.
+
+    Modules of the current folder can be imported, as by `python -m`.
+
+    Args:
+        name: `package.module:thing`, or `package.module:thing.part`.
+
+    Raises:
+        SpecError: a name of another form, or a module that cannot be imported.
+        UnknownNameError: no such name in the module.
+
+    Example:
+        >>> imported("torch.nn:ReLU")
+        <class 'torch.nn.modules.activation.ReLU'>
+    """
+    with _current_folder():
+        return _found(name)
 
 
 @contextmanager
