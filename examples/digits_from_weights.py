@@ -30,6 +30,6 @@ for Model in (models.FlatMLP, models.NP, models.MonomialNFN, models.ScaleGMN):
     model.norm.fit(data.train.features)
     budget = TrainSettings(seconds=30.0, learning_rate=3e-3)
     folder = f"example/{images.name}-{Model.__name__}"
-    record = train(model, task, data, budget, out=folder, zoo_checksum=networks.checksum)
+    record = train(model, task, data, budget, out=folder)
     change = change_under(model, data.test.features, disguised, data.test.target)
     print(f"{Model.__name__}: {record.test_score:.0%} right; {change.answers:.0%} of its answers change under disguise")

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from weightspace.tasks import Classify
+from weightspace.training import Split
 from weightspace.training.optim import adamw, learning_rate
 from weightspace.training.seed import Order
 from weightspace.training.settings import TrainSettings
-from weightspace.training.step import Learner, Split
+from weightspace.training.step import Learner
 
 NETWORKS, WEIGHTS, BATCH, CLASSES = 1600, 1185, 64, 10
 SIZES = {
@@ -82,7 +83,7 @@ def fabric(hidden: tuple[int, ...], split: Split, rows: list[Tensor]) -> Step:
 
 def learner(hidden: tuple[int, ...], split: Split, rows: list[Tensor]) -> Step:
     ours = Learner(build(hidden), TASK, SETTINGS)
-    return lambda number: ours.step(split, rows[number % len(rows)], 1e-3)
+    return lambda number: ours.step(ours.read(split, rows[number % len(rows)]), number, 1e-3)
 
 
 def loop(hidden: tuple[int, ...], split: Split, rows: list[Tensor]) -> Step:
@@ -90,7 +91,7 @@ def loop(hidden: tuple[int, ...], split: Split, rows: list[Tensor]) -> Step:
 
     def step(number: int) -> None:
         rate = learning_rate(number, 10**6, peak=1e-3, warmup=0.05, schedule="cosine")
-        losses.append(ours.step(split, order.rows(number), rate))
+        losses.append(ours.step(ours.read(split, order.rows(number)), number, rate))
         if len(losses) == 10:
             torch.stack(losses).tolist()
             losses.clear()

@@ -66,7 +66,8 @@ def test_the_best_checkpoint_is_the_one_tested(lab, tmp_path: Path) -> None:
 def test_the_record_says_what_was_done(lab, tmp_path: Path) -> None:
     model = lab.model()
     about = {"model": {"channels": 16}}
-    record = train(model, Classify(3), lab.data, lab.settings, out=tmp_path, zoo_checksum="abc", about=about)
+    data = replace(lab.data, checksum="abc")
+    record = train(model, Classify(3), data, lab.settings, out=tmp_path, about=about)
     assert json.loads((tmp_path / "settings.json").read_text()) == record.settings == read_record(tmp_path).settings
     assert record.settings["settings"]["learning_rate"] == 0.02
     assert record.settings["about"] == about
@@ -99,12 +100,12 @@ def test_a_small_set_is_learnt_by_heart(tmp_path: Path) -> None:
 
 def test_progress_is_told(lab, tmp_path: Path) -> None:
     told = []
-    train(lab.model(), Classify(3), lab.data, lab.settings, out=tmp_path, progress=lambda *values: told.append(values))
-    assert [step for step, *_ in told] == list(range(1, 25))
-    assert {total for _, total, *_ in told} == {24}
-    assert told[0][3] is None
-    assert told[-1][3] is not None
-    assert all(math.isfinite(loss) for _, _, loss, _ in told)
+    train(lab.model(), Classify(3), lab.data, lab.settings, out=tmp_path, progress=told.append)
+    assert [pace.step for pace in told] == list(range(1, 25))
+    assert {pace.steps for pace in told} == {24}
+    assert told[0].score is None
+    assert told[-1].score is not None
+    assert all(math.isfinite(pace.loss) and pace.rate > 0 and 0 <= pace.waiting < 1 for pace in told)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -115,7 +116,8 @@ def test_a_loss_that_is_no_number_stops_the_run(lab, tmp_path: Path, value: floa
     model = lab.model()
     lab.data = replace(lab.data, train=Split(features, clean.target))
     with pytest.raises(
-        TrainingError, match=r"training loss is nan at step \d of 24. Lower learning_rate \(0.02\)"
+        TrainingError,
+        match=r"training loss is nan at step \d of 24: .*features.*not finite.* Lower learning_rate \(0.02\)",
     ) as first:
         lab.run(tmp_path, model)
     record = read_record(tmp_path)
@@ -150,7 +152,7 @@ def test_another_run_in_the_folder_is_refused(lab, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="model.shapes is"):
         lab.run(tmp_path, nn.Linear(8, 3))
     with pytest.raises(TrainingError, match="zoo is '' there and 'f00d' here"):
-        train(lab.model(), Classify(3), lab.data, lab.settings, out=tmp_path, zoo_checksum="f00d")
+        train(lab.model(), Classify(3), replace(lab.data, checksum="f00d"), lab.settings, out=tmp_path)
 
 
 def test_a_run_that_never_began_leaves_the_folder_free(lab, tmp_path: Path) -> None:

@@ -47,12 +47,12 @@ def test_mutant_that_forgets_is_caught(lab, tmp_path: Path, prefix: str, monkeyp
 
 
 def test_mutant_that_starts_the_order_anew_is_caught(lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from weightspace.training import loop
+    from weightspace.training import run
 
     whole = lab.run(tmp_path / "whole")
     lab.broken_off(tmp_path / "broken", 13)
-    rows = loop.Order.rows
-    monkeypatch.setattr(loop.Order, "rows", lambda self, step: rows(self, (step - 8) % 24))
+    rows = run.Order.rows
+    monkeypatch.setattr(run.Order, "rows", lambda self, step: rows(self, (step - 8) % 24))
     assert not lab.same(whole, lab.run(tmp_path / "broken"))
 
 
@@ -77,18 +77,18 @@ def test_stopped_while_a_file_is_written(lab, tmp_path: Path, write: int, monkey
 
 
 def test_a_budget_in_seconds_becomes_steps_once(lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from weightspace.training import loop
+    from weightspace.training import run
     from weightspace.training.plan import Plan
 
     lab.settings = replace(lab.settings, steps=None, seconds=60.0, evaluate_every=None)
     asked = []
 
-    def bought(seconds: float, every: int | None, step, evaluate) -> Plan:
+    def bought(seconds: float, every: int | None, step, evaluate, clock) -> Plan:
         asked.append(seconds)
         step(0), evaluate(), step(1)
         return Plan(24, 4)
 
-    monkeypatch.setattr(loop, "by_seconds", bought)
+    monkeypatch.setattr(run, "by_seconds", bought)
     whole = lab.run(tmp_path / "whole")
     # A rehearsal leaves no trace: the same as a run of as many steps.
     lab.settings = replace(lab.settings, steps=24, seconds=None, evaluate_every=4)

@@ -12,7 +12,7 @@ from weightspace.errors import DataError
 from weightspace.experiments.demo import build
 from weightspace.models import Invariant
 from weightspace.tasks import Classify, PredictAccuracy
-from weightspace.training import Splits, TrainSettings
+from weightspace.training import Pace, Splits, TrainSettings
 from weightspace.training import train as run
 from weightspace.zoo import Zoo, open_zoo
 
@@ -49,11 +49,11 @@ def train(
     built.norm.fit(data.train.features)
     with bars() as report:
 
-        def advance(step: int, steps: int, loss: float, score: float | None) -> None:
-            known = "" if score is None else f", validation {_told(task, score)}"
-            report(f"Training {model}", step, steps, f"loss {loss:.3f}{known}")
+        def advance(pace: Pace) -> None:
+            known = "" if pace.score is None else f", validation {_told(task, pace.score)}"
+            report(f"Training {model}", pace.step, pace.steps, f"loss {pace.loss:.3f}{known}")
 
-        record = run(built, task, data, settings, out=out, zoo_checksum=opened.checksum, progress=advance)
+        record = run(built, task, data, settings, out=out, progress=advance)
     what = "told rightly" if isinstance(task, Classify) else "(Kendall's tau), by accuracy,"
     print(
         f"{model}: {_told(task, record.test_score)} of {len(data.test):,} unseen networks {what} "

@@ -22,7 +22,7 @@ from weightspace.gauge.phase import fold_phases, phases, shift_phases
 from weightspace.layers import permutation_spec
 from weightspace.spec import spec_of
 from weightspace.tasks import Classify
-from weightspace.training import Splits, TrainSettings, train
+from weightspace.training import Pace, Splits, TrainSettings, train
 from weightspace.training.record import peak_memory
 from weightspace.weights import WeightFeatures, act, sample_element
 from weightspace.zoo import Images, Zoo, load_or_digits
@@ -190,15 +190,15 @@ class _Demo:
         model.norm.fit(data.train.features)
         settings = self.settings.training
 
-        def advance(step: int, steps: int, loss: float, score: float | None) -> None:
-            known = "" if score is None else f", validation {score:.0%}"
-            self.progress(f"Training {name}", step, steps, f"loss {loss:.2f}{known}")
+        def advance(pace: Pace) -> None:
+            known = "" if pace.score is None else f", validation {pace.score:.0%}"
+            self.progress(f"Training {name}", pace.step, pace.steps, f"loss {pace.loss:.2f}{known}")
 
         chosen = {"dropout": self.settings.dropout, "fold": self.settings.fold, "zoo": zoo.checksum}
         key = _digest({**asdict(settings), **chosen})
         with self.stage(f"train {name}"):
             folder = self.home / "runs" / f"{name}-seed{self.settings.seed}-{key}"
-            run = train(model, task, data, settings, out=folder, zoo_checksum=zoo.checksum, progress=advance)
+            run = train(model, task, data, settings, out=folder, progress=advance)
         with self.stage("symmetry"):
             moved = self.prepared(self.disguised(zoo.features(zoo.split("test"))))
             return ModelResult(name, run, change_under(model.cpu(), data.test.features, moved, data.test.target))

@@ -1,5 +1,7 @@
 """A constant scale per parameter, learnt from the training networks."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -41,16 +43,22 @@ class ParameterScale(nn.Module):
         self.spec = spec
         self.register_buffer("rms", torch.ones(len(spec.params)))
 
-    def fit(self, x: WeightFeatures) -> "ParameterScale":
-        """Take the scales of the training networks. A parameter that is always zero keeps scale one.
+    def fit(self, x: WeightFeatures | Iterable[WeightFeatures]) -> "ParameterScale":
+        """Take the scales of the training networks, all at once or part by part.
+
+        A parameter that is always zero keeps scale one.
 
         Raises:
             ShapeError: no networks, networks of another space, or numbers that are not finite.
         """
-        x.expect(self.spec)
-        rms = torch.stack([tensor.double().square().mean().sqrt() for tensor in x.tensors]).to(self.rms)
+        count, squares = 0, self.rms.new_zeros(len(self.rms), dtype=torch.float64)
+        for part in [x] if isinstance(x, WeightFeatures) else x:
+            part.expect(self.spec)
+            count += len(part)
+            squares += len(part) * torch.stack([tensor.double().square().mean() for tensor in part.tensors]).to(squares)
+        rms = (squares / count).sqrt().to(self.rms)
         if not rms.isfinite().all():
-            raise ShapeError(f"cannot take scales from {len(x)} networks: their root mean squares are {rms.tolist()}.")
+            raise ShapeError(f"cannot take scales from {count} networks: their root mean squares are {rms.tolist()}.")
         self.rms.copy_(torch.where(rms == 0, torch.ones_like(rms), rms))
         return self
 

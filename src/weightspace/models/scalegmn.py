@@ -250,11 +250,13 @@ class ScaleGMN(nn.Module):
         self, x: WeightFeatures | Sequence[WeightFeatures], signals: Mapping[str, Tensor] | None = None
     ) -> Tensor | WeightFeatures | list[WeightFeatures]:
         """Answer for a batch of networks, or for a list of batches, one for each kind of network."""
-        if isinstance(x, WeightFeatures):
-            return self._answer(x, signals)
-        answers = [self._answer(part, signals) for part in x]
+        answers = [self._answer(part, signals) for part in ([x] if isinstance(x, WeightFeatures) else x)]
         numbers = [answer for answer in answers if isinstance(answer, Tensor)]
-        return torch.cat(numbers) if numbers else [y for y in answers if isinstance(y, WeightFeatures)]
+        if numbers:
+            # One head for all: it may look at the whole batch.
+            return self.head(torch.cat(numbers))
+        features = [y for y in answers if isinstance(y, WeightFeatures)]
+        return features[0] if isinstance(x, WeightFeatures) else features
 
     def _answer(self, x: WeightFeatures, signals: Mapping[str, Tensor] | None) -> Tensor | WeightFeatures:
         graph = self.graphs.of(x)
@@ -266,7 +268,7 @@ class ScaleGMN(nn.Module):
         for step, messages in zip(plan.steps, self.rounds, strict=True):
             state = messages(state, step)
         if isinstance(self.readout, Invariant):
-            return self.head(self.pool(graph, plan.places, state))
+            return self.pool(graph, plan.places, state)
         if plan.last:
             edges = {str(wire.param): self.lift(wire, state.weights[str(wire.param)]) for wire in plan.last}
             state = replace(state, edges=self.last(replace(state, edges=edges), plan.last))

@@ -6,7 +6,7 @@ the run, and a checksum over all of it. Nothing in it is code.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,17 @@ from weightspace.errors import FormatError
 
 __all__ = ["Checkpoint", "Checkpoints"]
 
-FORMAT, VERSION = "weightspace-checkpoint", 1
+FORMAT, VERSION = "weightspace-checkpoint", 2
+
+
+def _number_random_states(tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Version 1 knew one process, whose random states had no number."""
+    for name in [name for name in tensors if name.startswith("random/")]:
+        tensors[name.replace("random/", "random/0/")] = tensors.pop(name)
+
+
+UPGRADES: Mapping[int, Callable[[dict[str, Tensor], dict[str, Any]], None]] = {1: _number_random_states}
+"""What turns the contents of each version into those of the next."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +73,15 @@ class Checkpoint:
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise FormatError(f"{path} cannot be read as a checkpoint ({error or type(error).__name__}).") from error
         found = head.get("format"), head.get("version", 0)
-        if found[0] != FORMAT or found[1] > VERSION:
+        if found[0] != FORMAT or found[1] not in range(1, VERSION + 1):
             raise FormatError(
                 f"{path} is {found[0]} version {found[1]}: expected {FORMAT}, at most {VERSION}. "
                 "Read it with the version of weightspace that wrote it, or a later one."
             )
         if meta.get("sha256") != _checksum(meta["checkpoint"], tensors):
             raise FormatError(f"{path} is damaged: its contents do not match its checksum.")
+        for version in range(head["version"], VERSION):
+            UPGRADES[version](tensors, head["state"])
         return cls(head["step"], head["best"], tensors, head["state"])
 
 

@@ -81,6 +81,8 @@ class RunRecord:
     """Where the run took place."""
     threads: int = 1
     """Threads of PyTorch on the CPU: results are the same to the bit only at equal numbers."""
+    processes: int = 1
+    """Processes that shared the run."""
     notices: list[str] = field(default_factory=list)
     """What a reader should know, such as a damaged checkpoint that was passed over."""
 

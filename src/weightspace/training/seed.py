@@ -51,6 +51,8 @@ class Order:
         count: the number of items.
         batch: the items in a batch.
         seed: the seed of the run.
+        views: for each row the number of the item that it is a view of, shape `(rows,)`; an epoch then goes over
+            items, and takes a view of each at random. None: every item is one row.
 
     Raises:
         TrainingError: when a batch is larger than the data.
@@ -61,7 +63,9 @@ class Order:
         tensor([0, 1, 2, 3, 4, 5])
     """
 
-    def __init__(self, count: int, batch: int, seed: int) -> None:
+    def __init__(self, count: int, batch: int, seed: int, views: Tensor | None = None) -> None:
+        self._views = None if views is None else _Views(views)
+        count = count if self._views is None else len(self._views)
         if batch > count:
             raise TrainingError(
                 f"batch is {batch}, but the training split has {count} items: set batch to {count} or less."
@@ -75,4 +79,24 @@ class Order:
         if epoch != self._epoch:
             chance = generator(self._seed, f"order/{epoch}")
             self._epoch, self._permutation = epoch, torch.randperm(self._count, generator=chance)
+            if self._views is not None:
+                self._permutation = self._views.chosen(self._permutation, chance)
         return self._permutation[place * self._batch : (place + 1) * self._batch]
+
+
+class _Views:
+    """Rows grouped by the item that they are views of."""
+
+    def __init__(self, views: Tensor) -> None:
+        self._rows = views.argsort(stable=True)
+        self._counts = views[self._rows].unique_consecutive(return_counts=True)[1]
+        self._starts = self._counts.cumsum(0) - self._counts
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def chosen(self, items: Tensor, chance: torch.Generator) -> Tensor:
+        """One row of each of these items."""
+        counts = self._counts[items]
+        places = (torch.rand(len(items), generator=chance, dtype=torch.float64) * counts).long()
+        return self._rows[self._starts[items] + places.clamp_max(counts - 1)]

@@ -1,22 +1,27 @@
 """One model in training: a step of the optimiser, an evaluation, and the state that both depend on."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from weightspace.errors import DataError, TrainingError
+from weightspace.errors import TrainingError
+from weightspace.training.average import Average
+from weightspace.training.data import Split
 from weightspace.training.optim import adamw, set_rate
-from weightspace.training.seed import seed_for
+from weightspace.training.processes import Processes
+from weightspace.training.seed import generator, seed_for
 from weightspace.training.settings import TrainSettings
-from weightspace.zoo import Zoo
+from weightspace.weights import WeightFeatures
 
-__all__ = ["Evaluation", "Learner", "Split", "Splits", "Task"]
+__all__ = ["Batch", "Evaluation", "Learner", "Stepping", "Task"]
+
+Batch = list[tuple[Any, Tensor]]
+"""The parts of a batch, each with its targets."""
 
 
 @runtime_checkable
@@ -36,74 +41,12 @@ class Task(Protocol):
         """The answer for each item, as it is written into the record. Shape `(batch, ...)`."""
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """The items of one split.
+@runtime_checkable
+class Stepping(Protocol):
+    """A task with a step of its own, where the loss is not one of the model's answer alone."""
 
-    Args:
-        features: what the model is called with: anything that can be indexed by rows (a slice or an int64 tensor),
-            has a length, and can be moved by `.to(device)`: a `WeightFeatures`, a tensor.
-        target: what the task compares the answer with. Shape `(items, ...)`.
-
-    Raises:
-        DataError: when the two do not pair up.
-    """
-
-    features: Any
-    target: Tensor
-
-    def __post_init__(self) -> None:
-        if self.target.ndim == 0 or len(self.features) != len(self.target):
-            raise DataError(
-                f"{len(self.features)} items with targets of shape {tuple(self.target.shape)}: "
-                "expected one target for each item, along the first dimension."
-            )
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def batch(self, rows: slice | Tensor, device: torch.device) -> tuple[Any, Tensor]:
-        """The features and targets of some rows, on a device."""
-        return self.features[rows].to(device), self.target[rows].to(device)
-
-
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """The data of a run: what is learnt from, what chooses the checkpoint, and what is looked at once, at the end.
-
-    Raises:
-        DataError: when a split is empty.
-    """
-
-    train: Split
-    val: Split
-    test: Split
-
-    @classmethod
-    def of(cls, zoo: Zoo, task: Any) -> "Splits":
-        """The networks of a zoo in their splits, with the targets that the task reads off the zoo's table.
-
-        Raises:
-            DataError: a split is empty, or an entry of the table is no target of the task.
-        """
-        rows = {name: zoo.split(name) for name in ("train", "val", "test")}
-        return cls(**{name: Split(zoo.features(chosen), task.targets(zoo, chosen)) for name, chosen in rows.items()})
-
-    def map(self, prepare: Callable[[Any], Any]) -> "Splits":
-        """The same items with their features prepared, such as by `gauge.fold_phases`."""
-        return Splits(*(Split(prepare(part.features), part.target) for part in (self.train, self.val, self.test)))
-
-    def __post_init__(self) -> None:
-        for name, size in self.sizes.items():
-            if size == 0:
-                raise DataError(
-                    f"the {name} split is empty: expected at least one item. Use more data or other shares."
-                )
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Items by split."""
-        return {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
+    def step(self, model: Callable[..., Any], features: Any, target: Tensor) -> Tensor:
+        """What is minimised in training, the mean over the items of a batch: a scalar that can be differentiated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +59,10 @@ class Evaluation:
 
 
 class Learner:
-    """A model with its task, optimiser and device.
+    """A model with its task, optimiser and device, in one of the processes of a run.
 
-    Lightning Fabric owns device, precision and backward pass. Its wrappers around the module, clipping and the
-    optimiser are left out: on one device they do nothing, and cost a small model 5 % of its step.
+    Lightning Fabric owns device, precision, processes and backward pass. Its wrappers around the module, clipping and
+    the optimiser are left out: on one device they do nothing, and cost a small model 5 % of its step.
 
     Args:
         model: called with features; trained in place and moved to the device.
@@ -135,11 +78,15 @@ class Learner:
         if not self._trained:
             raise TrainingError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to train.")
         self.task, self._settings = task, settings
-        self._fabric = Fabric(accelerator=_accelerator(settings.device), devices=1)
-        self.device: torch.device = self._fabric.device
+        self.processes = Processes(settings.device, settings.precision)
+        self._fabric = self.processes.fabric
+        self.device: torch.device = self.processes.device
         # Moved before the optimiser is made, so that the fused update finds its parameters where they will stay.
         self.model = model.to(self.device)
+        self._called = torch.compile(self.model) if settings.compile else self.model
         self._optimiser = adamw(model, weight_decay=settings.weight_decay)
+        self._average = Average(self.model, settings.average) if settings.average else None
+        self._loss = task.step if isinstance(task, Stepping) else self._answer_and_compare
 
     @property
     def parameters(self) -> int:
@@ -150,55 +97,115 @@ class Learner:
     def chance(self) -> Iterator[None]:
         """Within it the global random state belongs to this run; after it, the caller's is back."""
         devices = [self.device] if self.device.type == "cuda" else []
+        rank = self.processes.rank
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed_for(self._settings.seed, "dropout"))
+            torch.manual_seed(seed_for(self._settings.seed, f"dropout/{rank}" if rank else "dropout"))
             yield
 
-    def step(self, split: Split, rows: Tensor, rate: float) -> Tensor:
-        """One update on the items in these rows; gives the loss before it, on the device."""
-        features, target = split.batch(rows, self.device)
+    def read(self, split: Split, rows: Tensor) -> Batch:
+        """This process's share of the items in these rows, in the parts in which it will be learnt from."""
+        mine = rows[self.processes.share(len(rows))]
+        return [split.batch(part, self.device) for part in mine.tensor_split(self._settings.accumulate) if len(part)]
+
+    def step(self, batch: Batch, number: int, rate: float) -> Tensor:
+        """One update on a batch.
+
+        Args:
+            batch: from `read`.
+            number: of the step, from 0.
+            rate: the learning rate.
+
+        Returns:
+            This process's part of the loss before the update, on the device; the parts of all add up to it.
+        """
         set_rate(self._optimiser, rate)
         self._optimiser.zero_grad()
-        with self._fabric.autocast():
-            loss = self.task.loss(self.model(features), target)
-        self._fabric.backward(loss)
+        total = self.losses(batch, number)
+        self.processes.add(self._gradients())
         if self._settings.clip is not None:
             clip_grad_norm_(self._trained, self._settings.clip)
         self._optimiser.step()
-        return loss.detach()
+        if self._average is not None:
+            self._average.update(number + 1)
+        return total
+
+    def losses(self, batch: Batch, number: int) -> Tensor:
+        """The loss of a batch, whose gradients are added to the parameters'."""
+        parts = []
+        for part, (features, target) in enumerate(batch):
+            with self._fabric.autocast():
+                loss = self._loss_of(features, target, f"augment/{number}/{self.processes.rank}/{part}")
+                # A mean over all items of the batch, on whichever process and in whichever part they are.
+                loss = loss if len(target) == self._settings.batch else loss * (len(target) / self._settings.batch)
+            self._fabric.backward(loss)
+            parts.append(loss.detach())
+        return sum(parts[1:], parts[0])
+
+    def _loss_of(self, features: Any, target: Tensor, purpose: str) -> Tensor:
+        augment = self._settings.augment
+        if not augment.active:
+            return self._loss(self._called, features, target)
+        features, mixture = augment(features, target, generator(self._settings.seed, purpose))
+        parts = [share * self._loss(self._called, features, one) for share, one in mixture]
+        return sum(parts[1:], parts[0])
+
+    def _answer_and_compare(self, model: Callable[..., Any], features: Any, target: Tensor) -> Tensor:
+        return self.task.loss(model(features), target)
+
+    def _gradients(self) -> list[Tensor]:
+        """The gradients of all parameters, zero where this process had nothing to do with one."""
+        if self.processes.count == 1:
+            return []
+        for parameter in self._trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in self._trained if parameter.grad is not None]
 
     @torch.no_grad()
     def evaluate(self, split: Split) -> Evaluation:
-        """Loss, score and answers on all items of a split, each of which is read once."""
+        """Loss, score and answers on all items of a split, each of which is read once, by one of the processes."""
+        share = self.processes.share(len(split))
         self.model.eval()
-        parts = (
-            split.batch(slice(at, at + self._settings.batch), self.device)
-            for at in range(0, len(split), self._settings.batch)
-        )
-        with self._fabric.autocast():
-            outputs, targets = zip(*((self.model(features), target) for features, target in parts), strict=True)
+        with self._average.in_place() if self._average is not None else nullcontext(), self._fabric.autocast():
+            found = [
+                (self.model(features), target)
+                for at in range(share.start, share.stop, self._settings.batch)
+                for features, target in [
+                    split.batch(slice(at, min(at + self._settings.batch, share.stop)), self.device)
+                ]
+            ]
         self.model.train()
-        output, target = torch.cat(outputs), torch.cat(targets)
+        parts = [part for each in self.processes.gather(found) for part in each]
+        output, target = (joined([part[side] for part in parts], self.device) for side in (0, 1))
         loss, score = self.task.loss(output, target), self.task.score(output, target)
         return Evaluation(loss.item(), float(score), self.task.predict(output).cpu())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies of all that the next step depends on: model, optimiser and random state, by name."""
+        """Copies of all that the next step depends on: model, optimiser, average and random states, by name."""
         out = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
             for key, value in self._optimiser.state.get(parameter, {}).items():
                 out[f"optimiser/{name}/{key}"] = value
-        out["random/cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            out["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        if self._average is not None:
+            out |= {f"average/{name}": value for name, value in self._average.tensors.items()}
+        for rank, states in enumerate(self.processes.gather(self._random())):
+            out |= {f"random/{rank}/{name}": value for name, value in states.items()}
         for name, value in out.items():
             if not isinstance(value, Tensor):
                 raise TrainingError(f"{name} is a {type(value).__name__}: a model's state must be tensors to be kept.")
         return {name: value.detach().clone() for name, value in out.items()}
 
+    def _random(self) -> dict[str, Tensor]:
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
+
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go back to where `tensors` was called."""
-        self.restore_model(tensors)
+        """Go back to where `tensors` was called. Processes that were not there then draw numbers of their own."""
+        self.model.load_state_dict(_below(tensors, "model/"))
+        if self._average is not None:
+            self._average.restore(_below(tensors, "average/"))
         self._optimiser.state.clear()
         for name, parameter in self.model.named_parameters():
             kept = _below(tensors, f"optimiser/{name}/")
@@ -207,22 +214,30 @@ class Learner:
                 self._optimiser.state[parameter] = {
                     key: value.to(self.device, copy=True) for key, value in kept.items()
                 }
-        torch.set_rng_state(tensors["random/cpu"])
-        if self.device.type == "cuda" and "random/cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
+        states = _below(tensors, f"random/{self.processes.rank}/")
+        if "cpu" in states:
+            torch.set_rng_state(states["cpu"])
+        if self.device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], self.device)
 
     def restore_model(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the model's weights and buffers alone."""
-        self.model.load_state_dict(_below(tensors, "model/"))
+        """Take the weights that a run gives, which are the average where there is one, and the buffers."""
+        self.model.load_state_dict({**_below(tensors, "model/"), **_below(tensors, "average/")})
+
+
+def joined(parts: Sequence[Any], device: torch.device) -> Any:
+    """Answers of several batches as one, on a device.
+
+    Raises:
+        TrainingError: answers that are neither tensors nor features of one weight space.
+    """
+    if all(isinstance(part, Tensor) for part in parts):
+        return torch.cat([part.to(device) for part in parts])
+    if all(isinstance(part, WeightFeatures) for part in parts) and len({part.spec for part in parts}) == 1:
+        return WeightFeatures.cat([part.to(device) for part in parts])
+    kinds = sorted({type(part).__name__ for part in parts})
+    raise TrainingError(f"the model answers with {kinds}: expected tensors, or WeightFeatures of one space.")
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _accelerator(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device is cuda, but PyTorch sees no GPU here: use cpu or auto.")
-    return device
