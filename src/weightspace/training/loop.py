@@ -84,13 +84,13 @@ def train(
     files = Checkpoints(out / "checkpoints")
     learner = Learner(model, task, settings)
     _check_share(learner, settings)
-    record = _claimed(learner, out, description, files)
+    record = learner.processes.by_first(lambda: claim(out, description, begun=bool(files.paths())))
     if record is None:
         with learner.chance(), _exactly(settings):
             run = Run(learner, data, settings, files)
             watched = run.watched(watch if learner.processes.first else (), out, description)
             record = _carry_out(run, description, out, watched, progress)
-    learner.restore_model(files.read(record.best_step).tensors)
+    learner.restore_model(learner.processes.by_first(lambda: files.read(record.best_step)).tensors)
     model.eval()
     return record
 
@@ -100,20 +100,6 @@ def _check_share(learner: Learner, settings: TrainSettings) -> None:
         raise TrainingError(
             f"batch is {settings.batch} on {learner.processes.count} processes: expected an item for each at least."
         )
-
-
-def _claimed(learner: Learner, out: Path, description: dict[str, Any], files: Checkpoints) -> RunRecord | None:
-    """What `claim` says to the first process, on all of them."""
-    if learner.processes.first:
-        try:
-            said: Any = claim(out, description, begun=bool(files.paths()))
-        except Exception as error:
-            learner.processes.told(error)
-            raise
-    said = learner.processes.told(said if learner.processes.first else None)
-    if isinstance(said, Exception):
-        raise said
-    return said
 
 
 @contextmanager
@@ -141,7 +127,7 @@ def _carry_out(
         record, status = run.record(description, None, str(error)), "diverged"
         raise TrainingError(str(error)) from None
     finally:
-        if status != "interrupted" and run.first:
-            record.write(out)
+        if status != "interrupted":
+            run.write(record, out)
         watched.finalize(status)
     return record

@@ -1,7 +1,7 @@
 """One run on several processes, started by torchrun: each takes a share of every batch, and all hold equal weights."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -87,14 +87,21 @@ class Processes:
             distributed.all_gather_object(values, value)
         return values
 
-    def told(self, value: Any) -> Any:
-        """What the first process has, on every process."""
+    def by_first(self, action: Callable[[], Any]) -> Any:
+        """Done by the first process alone; what it gives, or raises, is known to all when this returns."""
         if self.count == 1:
-            return value
-        values = [value]
+            return action()
+        said: list[Any] = [None]
+        if self.first:
+            try:
+                said = [action()]
+            except Exception as error:  # it is raised again, everywhere
+                said = [error]
         with self._together():
-            distributed.broadcast_object_list(values)
-        return values[0]
+            distributed.broadcast_object_list(said)
+        if isinstance(said[0], Exception):
+            raise said[0]
+        return said[0]
 
     @contextmanager
     def _together(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -82,7 +82,7 @@ class Run:
         self._losses: list[float] = []
         learner.model.train()
         settings.augment.check(data.train.features[:1])
-        found, notice = files.latest()
+        found, notice = self._processes.by_first(files.latest)
         self._state = self._begin() if found is None else self._resume(found, notice)
         self._first = self._state.step
         self._rate = partial(
@@ -129,10 +129,16 @@ class Run:
         warnings.warn(notice, RuntimeWarning, stacklevel=4)
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        """Written by the first process; the others wait for it, since they will read it."""
+        """Kept in the run folder, by the first process."""
+        self._processes.by_first(lambda: self._files.write(checkpoint))
+
+    def _read_back(self, step: int) -> Mapping[str, Tensor]:
+        return self._processes.by_first(lambda: self._files.read(step)).tensors
+
+    def write(self, record: RunRecord, out: Path) -> None:
+        """The record in the run folder, by the first process."""
         if self.first:
-            self._files.write(checkpoint)
-        self._processes.told(None)
+            record.write(out)
 
     def _make_plan(self) -> Plan:
         """The length of the run. Steps are tried out on the way, so wrong shapes show before anything is written."""
@@ -146,7 +152,7 @@ class Run:
 
     def _clock(self) -> float:
         """The first process's time, so that all of them buy the same number of steps."""
-        return float(self._processes.told(time.perf_counter()))
+        return float(self._processes.by_first(time.perf_counter))
 
     def _try_step(self, step: int) -> None:
         try:
@@ -181,8 +187,7 @@ class Run:
     def _try_validation(self) -> None:
         self._learner.evaluate(self._data.val)
         checkpoint = Checkpoint(0, 0, self._learner.tensors(), {})
-        if self.first:
-            self._files.rehearse(checkpoint)
+        self._processes.by_first(lambda: self._files.rehearse(checkpoint))
 
     def _read(self, step: int) -> Batch:
         return self._learner.read(self._data.train, self._order.rows(step))
@@ -260,7 +265,7 @@ class Run:
     def _cause(self, kept: int, step: int) -> str:
         """The batch and the layer behind a loss that is not finite, found by going through the steps again."""
         learner = self._learner
-        learner.restore(self._files.read(kept).tensors)
+        learner.restore(self._read_back(kept))
         for number in range(kept, step):
             batch = self._read(number)
             before = learner.tensors()
@@ -278,7 +283,7 @@ class Run:
 
     def test(self) -> Evaluation:
         """The one look at the test split, with the best checkpoint."""
-        self._learner.restore(self._files.read(self._state.best).tensors)
+        self._learner.restore(self._read_back(self._state.best))
         self._learner.task.check(self._data.test.target)
         return self._learner.evaluate(self._data.test)
 
