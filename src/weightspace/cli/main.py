@@ -21,6 +21,8 @@ __all__ = ["application", "main"]
 _VERBS = {
     "demo": "From real images to a trained metanetwork and a report.",
     "train": "Train one model on a zoo.",
+    "evaluate": "Say what the model of a run is worth on a split of a zoo.",
+    "predict": "Say what the model of a run makes of new networks.",
     "report": "Write the page of a finished run again.",
     "spec": "Say which transformations of a network's weights leave its function unchanged.",
     "check": "Move a network's weights by its symmetries and say how much its function changes.",

@@ -15,6 +15,7 @@ from weightspace.gauge import families
 from weightspace.gauge import same as compare
 from weightspace.gauge.same import rounding
 from weightspace.spec import Factor, NetworkSpec
+from weightspace.spec.difference import difference
 from weightspace.weights import Element, WeightFeatures
 from weightspace.weights.source import Reading, Source, read_sources
 from weightspace.weights.source.file import PROGRAMS, STATES
@@ -58,7 +59,7 @@ def same(
 def _same_pair(a: Source, b: Source, tolerance: float | None) -> int:
     specs = [source.spec() for source in (a, b)]
     print_notes([*specs[0].notes, *specs[1].notes])
-    apart = _spaces_apart(*specs) or _rest_apart(specs[0], a, b)
+    apart = difference(specs[0], specs[1]) or _rest_apart(specs[0], a, b)
     if apart:
         print(f"no: {apart}")
         return 1
@@ -70,22 +71,6 @@ def _same_pair(a: Source, b: Source, tolerance: float | None) -> int:
     if found.element is not None:
         print(_moves(found.element))
     return 0
-
-
-def _spaces_apart(a: NetworkSpec, b: NetworkSpec) -> str:
-    """The first difference of two weight spaces in words, empty where there is none."""
-    if a == b:
-        return ""
-    for one, other, where in ((a, b, "first"), (b, a, "second")):
-        names = {param.name for param in other.params}
-        for param in one.params:
-            if param.name not in names:
-                return f"only the {where} network has a parameter {param.name!r}"
-    for param in a.params:
-        shapes = (a.shape(param.name), b.shape(param.name))
-        if shapes[0] != shapes[1]:
-            return f"parameter {param.name!r} has shape {shapes[0]} in the first network, {shapes[1]} in the second"
-    return "the networks have the same parameters, but compute with them in different ways"
 
 
 def _rest_apart(spec: NetworkSpec, a: Source, b: Source) -> str:

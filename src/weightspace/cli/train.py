@@ -3,22 +3,19 @@
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 from cyclopts import Parameter
 
 from weightspace.cli.bar import bars
-from weightspace.errors import DataError
-from weightspace.experiments.demo import build
-from weightspace.models import Invariant
-from weightspace.tasks import Classify, PredictAccuracy
-from weightspace.training import Pace, Splits, TrainSettings
-from weightspace.training import train as run
-from weightspace.zoo import Zoo, open_zoo
+from weightspace.cli.option import read_options
+from weightspace.experiments.choice import ModelChoice
+from weightspace.experiments.learning import train_on
+from weightspace.experiments.run import leads
+from weightspace.experiments.task import task_for, told
+from weightspace.tasks import Classify
+from weightspace.training import TrainSettings
+from weightspace.zoo import open_zoo
 
 __all__ = ["train"]
-
-Task = Classify | PredictAccuracy
 
 
 def train(
@@ -27,6 +24,8 @@ def train(
     *,
     out: Path,
     model: str = "MonomialNFN",
+    preset: str | None = None,
+    option: tuple[str, ...] = (),
     target: str = "label",
     settings: Annotated[TrainSettings | None, Parameter(name="*")] = None,
 ) -> None:
@@ -34,47 +33,30 @@ def train(
 
     Args:
         zoo: folder of the zoo.
-        out: folder of the run: checkpoints and record.json.
-        model: FlatMLP, StatNN, NP, MonomialNFN, MAGEPNFN or ScaleGMN, in the size that the demo uses.
+        out: folder of the run: settings, record, checkpoints, and the best model.
+        model: a model of the package by name, such as MonomialNFN, ScaleGMN or StatNN, or package.module:Model, which
+            is imported, called with (spec, readout) and runs its code.
+        preset: a size that the model has a name for; by default demo.
+        option: arguments of the model's constructor in place of those of the preset, as name=value with values in
+            JSON, such as channels=32 stem=[16,16].
         target: the column of the zoo's table to be told: integers are classes, numbers from 0 to 1 accuracies, whose
             order is scored by Kendall's tau.
         settings: of the training; --steps or --seconds must be given.
     """
     settings = settings or TrainSettings()  # which asks for a number of steps or seconds
+    choice = ModelChoice(model, preset, read_options(option))
     opened = open_zoo(zoo)
-    task = _task(opened, target)
-    data = Splits.of(opened, task)
-    torch.manual_seed(settings.seed)
-    built = build(model, opened, Invariant(task.classes if isinstance(task, Classify) else 1))
-    built.norm.fit(data.train.features)
-    with bars() as report:
+    task = task_for(opened, target)
+    with bars(quiet=not leads()) as report:
 
-        def advance(pace: Pace) -> None:
-            known = "" if pace.score is None else f", validation {_told(task, pace.score)}"
-            report(f"Training {model}", pace.step, pace.steps, f"loss {pace.loss:.3f}{known}")
+        def advance(step: int, steps: int, loss: float, score: float | None) -> None:
+            known = "" if score is None else f", validation {told(task, score)}"
+            report(f"Training {model}", step, steps, f"loss {loss:.3f}{known}")
 
-        record = run(built, task, data, settings, out=out, progress=advance)
-    what = "told rightly" if isinstance(task, Classify) else "(Kendall's tau), by accuracy,"
-    print(
-        f"{model}: {_told(task, record.test_score)} of {len(data.test):,} unseen networks {what} "
-        f"after {record.steps:,} steps in {record.seconds:.0f} s. The record is {out / 'record.json'}."
-    )
-
-
-def _told(task: Task, score: float | None) -> str:
-    if score is None:
-        return "no score"
-    return f"{score:.1%}" if isinstance(task, Classify) else f"rank correlation {score:.3f}"
-
-
-def _task(zoo: Zoo, target: str) -> Task:
-    """What a column asks for: one class more than its largest integer, or accuracies."""
-    entries = zoo.column(target)
-    if len(entries) and np.issubdtype(entries.dtype, np.integer):
-        return Classify(classes=int(entries.max()) + 1, target=target)
-    if len(entries) and np.issubdtype(entries.dtype, np.floating):
-        return PredictAccuracy(target=target)
-    raise DataError(
-        f"column {target!r} of {zoo!r} holds {len(entries)} entries of type {entries.dtype}: expected classes, as "
-        "integers from 0, or accuracies, as numbers from 0 to 1. Choose another column with --target."
-    )
+        record = train_on(opened, choice, task, settings, out=out, progress=advance).record
+    if leads():
+        what = "told rightly" if isinstance(task, Classify) else "(Kendall's tau), by accuracy,"
+        print(
+            f"{model}: {told(task, record.test_score)} of {len(record.targets):,} unseen networks {what} "
+            f"after {record.steps:,} steps in {record.seconds:.0f} s. The record is {out / 'record.json'}."
+        )

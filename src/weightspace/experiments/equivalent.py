@@ -27,10 +27,14 @@ class Change:
 
 
 def answers(model: nn.Module, x: WeightFeatures, batch: int = 256) -> Float[Tensor, "networks outputs"]:
-    """The model's answers for all networks, in evaluation mode, batch by batch. Shape `(networks, outputs)`."""
+    """The model's answers for all networks, in evaluation mode, batch by batch, where the model is.
+
+    Shape `(networks, outputs)`, on the CPU.
+    """
     model.eval()
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     with torch.no_grad():
-        return torch.cat([model(x[start : start + batch]) for start in range(0, len(x), batch)])
+        return torch.cat([model(x[start : start + batch].to(device)).cpu() for start in range(0, len(x), batch)])
 
 
 def change_under(

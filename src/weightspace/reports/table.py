@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from weightspace.reports.content import ModelRow
 
-__all__ = ["HEADINGS", "cells", "duration", "percent", "power_of_ten", "summary", "table"]
+__all__ = ["HEADINGS", "aligned", "cells", "duration", "percent", "power_of_ten", "summary", "table"]
 
 HEADINGS = (
     "model",
@@ -89,8 +89,18 @@ def table(rows: Sequence[ModelRow]) -> str:
         FlatMLP         10.0 %           9.0 %          80.0 %            0.9       1,000     60.0
         NP                   –               –               –              –          50        –
     """
-    lines = [HEADINGS, *(cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    return aligned([HEADINGS, *(cells(row) for row in rows)])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as text for a terminal: the first column to the left, all others to the right.
+
+    Example:
+        >>> print(aligned([("model", "score"), ("NP", "0.5")]))
+        model  score
+        NP       0.5
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     named = zip(lines, padded, strict=True)
     return "\n".join("  ".join([line[0].ljust(widths[0]), *right[1:]]) for line, right in named)
