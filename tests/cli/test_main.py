@@ -15,7 +15,18 @@ import weightspace
 from weightspace.cli import main as entry
 
 VERBS = (
-    *(("demo",), ("train",), ("report",), ("spec",), ("check",), ("same",), ("align",)),
+    *(
+        ("demo",),
+        ("train",),
+        ("evaluate",),
+        ("predict",),
+        ("runs",),
+        ("report",),
+        ("spec",),
+        ("check",),
+        ("same",),
+        ("align",),
+    ),
     *(("zoo", "make"), ("zoo", "make", "plume"), ("zoo", "make", "mlp"), ("zoo", "make", "transformer")),
     *(("zoo", "info"), ("zoo", "check")),
 )
@@ -54,8 +65,8 @@ def test_what_needs_no_verb_does_not_wait_for_torch(tmp_path: Path, words: list[
     [
         (
             ("dmeo",),
-            "unknown verb 'dmeo': did you mean \"demo\"? Valid names: align, check, demo, report, same, spec, train, "
-            "zoo.",
+            "unknown verb 'dmeo': did you mean \"demo\"? Valid names: align, check, demo, evaluate, predict, report, "
+            "runs, same, spec, train, zoo.",
         ),
         (("zoo", "mkae"), 'did you mean "make"?'),
         (("zoo", "make", "--out", "z", "--data", "MNIST"), 'did you mean "mnist"?'),
@@ -74,6 +85,10 @@ def test_what_needs_no_verb_does_not_wait_for_torch(tmp_path: Path, words: list[
         (("train", "nowhere", "--out", "r", "--steps", "5"), "Remedy"),
         (("train", "nowhere", "--out", "r"), "give exactly one"),
         (("report", "nowhere"), "nowhere"),
+        (("evaluate", "nowhere"), "holds no run"),
+        (("predict", "a.pt", "--with", "nowhere"), "holds no run"),
+        (("predict", "a.pt"), "--with"),
+        (("runs", "nowhere"), "is no folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -15,7 +15,7 @@ from weightspace.reports.image import picture_uri, signed_uri
 from weightspace.reports.table import HEADINGS, cells, duration, percent, power_of_ten, summary
 from weightspace.reports.theme import Style, css_variables, styles, variable
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["environment", "render_report", "write_report"]
 
 
 def write_report(report: DemoReport, path: str | Path) -> Path:
@@ -54,10 +54,11 @@ def render_report(report: DemoReport) -> str:
         >>> "&lt;b&gt;" in render_report(DemoReport("<b>"))
         True
     """
-    return printable(_environment().get_template("report.html").render(_shown(report)))
+    return printable(environment().get_template("report.html").render(_shown(report)))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates of pages are found, with words escaped, and how numbers are written in them."""
     environment = Environment(
         loader=PackageLoader("weightspace.reports"),
         autoescape=True,
