@@ -11,7 +11,7 @@ from tests.training.conftest import Lab, split
 
 from weightspace.errors import FormatError, TrainingError, UnknownNameError
 from weightspace.experiments.comparison import RunRow, apart, differing, find_runs, grouped, read_run
-from weightspace.reports.comparison import names, run_cells, write_comparison
+from weightspace.reports.comparison import difference_lines, names, run_cells, write_comparison
 from weightspace.training import Splits
 
 
@@ -75,6 +75,16 @@ def test_groups_have_the_median_and_the_range(folder: Path) -> None:
 def test_what_differs_is_named_and_what_the_table_shows_is_not(folder: Path) -> None:
     assert differing(find_runs([folder])) == {"settings.learning_rate": [0.001, 0.02]}
     assert differing(find_runs([folder / "seed0", folder / "seed1"])) == {}
+
+
+def test_many_values_are_told_by_their_range(folder: Path) -> None:
+    row = find_runs([folder])[0]
+    rates = [0.03, 0.001, 0.002, 0.2, 0.1, 0.5, 1.5]
+    rows = [replace(row, settings={"settings.learning_rate": rate, "settings.clip": None}) for rate in rates]
+    assert difference_lines(rows) == ["settings.learning_rate: 7 values from 0.001 to 1.5"]
+    assert difference_lines(rows[:3]) == ["settings.learning_rate: 0.001, 0.002, 0.03"]
+    rows[0] = replace(rows[0], settings={"settings.learning_rate": 0.001, "settings.clip": 1.0})
+    assert difference_lines(rows[:2]) == ["settings.clip: 1.0, None"]
 
 
 def test_folders_without_runs_are_messages(tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ def predict(
     loaded = opened.model(use.model, device=use.device)
     calibration = calibration_of(opened, loaded, use.zoo)
     found = answer(opened, loaded, calibration, names, x, coverage)
+    if json is not None:
+        plain = {"run": opened.record.digest, "task": dict(opened.description["task"]), "coverage": coverage}
+        calibrated = {"networks": len(calibration.scores), "far": calibration.far}
+        write_json(json, {**plain, "calibration": calibrated, "predictions": [asdict(each) for each in found]})
     print(aligned([_headings(found[0], coverage), *(_cells(each) for each in found)]))
     for each in found:
         if each.far:
@@ -73,10 +77,6 @@ def predict(
                 f"{each.distance:.3g}; of theirs 99% are within {calibration.far:.3g}): the answer is a guess.",
                 file=sys.stderr,
             )
-    if json is not None:
-        plain = {"run": opened.record.digest, "task": dict(opened.description["task"]), "coverage": coverage}
-        calibrated = {"networks": len(calibration.scores), "far": calibration.far}
-        write_json(json, {**plain, "calibration": calibrated, "predictions": [asdict(each) for each in found]})
 
 
 def _headings(first: Prediction, coverage: float) -> tuple[str, ...]:

@@ -47,6 +47,11 @@ def runs(
     rows = find_runs(folders)
     by = apart(rows, by) if by else ()
     groups = grouped(rows, by) if by else []
+    # Files ahead of all words: who reads these may have enough of them early.
+    if json is not None:
+        write_json(json, {"runs": [_plain(row) for row in rows], "groups": [_group(each, by) for each in groups]})
+    if report is not None:
+        write_comparison(rows, report)
     if by:
         lines = [[str(name) for name in group.names] + list(group_cells(group)) for group in groups]
         print(aligned([(*by, *GROUP_HEADINGS), *lines]))
@@ -55,10 +60,8 @@ def runs(
     different = difference_lines(rows)
     if different:
         print("\nSettings that differ:\n" + "\n".join(f"  {line}" for line in different))
-    if json is not None:
-        write_json(json, {"runs": [_plain(row) for row in rows], "groups": [_group(each, by) for each in groups]})
     if report is not None:
-        print(f"\nThe page with the curves is {write_comparison(rows, report)}")
+        print(f"\nThe page with the curves is {report}")
 
 
 def _plain(row: RunRow) -> dict[str, Any]:

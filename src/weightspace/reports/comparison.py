@@ -74,7 +74,21 @@ def group_cells(group: Group) -> tuple[str, ...]:
 
 def difference_lines(rows: Sequence[RunRow]) -> list[str]:
     """One line for each setting in which the runs differ."""
-    return [f"{name}: {', '.join(map(str, values))}" for name, values in differing(rows).items()]
+    return [f"{name}: {text}" for name, text in _differences(rows).items()]
+
+
+def _differences(rows: Sequence[RunRow]) -> dict[str, str]:
+    """The values of each setting in which the runs differ, in words; of many numbers how many, and their range."""
+    return {name: _told(values) for name, values in differing(rows).items()}
+
+
+def _told(values: list[Any]) -> str:
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(values):
+        return ", ".join(map(str, values))
+    if len(numbers) > 6:
+        return f"{len(numbers)} values from {min(numbers):.4g} to {max(numbers):.4g}"
+    return ", ".join(f"{value:.4g}" for value in sorted(numbers))
 
 
 def write_comparison(rows: Sequence[RunRow], path: Path) -> Path:
@@ -96,7 +110,7 @@ def write_comparison(rows: Sequence[RunRow], path: Path) -> Path:
         count=len(rows),
         headings=RUN_HEADINGS,
         rows=[(variable(chosen[n].colour), run_cells(n, row)) for n, row in zip(told, rows, strict=True)],
-        differences=differing(rows),
+        differences=_differences(rows),
         sections=_sections(dict(zip(told, rows, strict=True)), chosen),
     )
     write_atomic(path, printable(text).encode())
