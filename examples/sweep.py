@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from weightspace.experiments import ModelChoice, task_for, train_on
-from weightspace.training import TrainSettings
+from weightspace.training import Pace, TrainSettings
 from weightspace.zoo import open_zoo
 
 
@@ -28,16 +28,16 @@ def objective(trial: optuna.Trial, zoo: Path, target: str, steps: int, out: Path
     )
     choice = ModelChoice("ScaleGMN", options={"channels": trial.suggest_categorical("channels", [8, 16, 32])})
 
-    def progress(step: int, steps: int, loss: float, score: float | None) -> None:
-        if score is not None:
-            trial.report(score, step)
+    def progress(pace: Pace) -> None:
+        if pace.score is not None:
+            trial.report(pace.score, pace.step)
             if trial.should_prune():
                 raise optuna.TrialPruned  # the run stays unfinished; what it had reached is in its checkpoint
 
     networks = open_zoo(zoo)
     folder = out / f"{trial.number:03d}"
-    run = train_on(networks, choice, task_for(networks, target), settings, out=folder, progress=progress)
-    return run.record.validation_score or 0.0
+    record = train_on(networks, choice, task_for(networks, target), settings, out=folder, progress=progress)
+    return record.validation_score or 0.0
 
 
 if __name__ == "__main__":

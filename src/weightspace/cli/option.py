@@ -1,12 +1,33 @@
-"""Options of a model, as words on the command line."""
+"""A model, as words on the command line."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from weightspace.errors import TrainingError
+from weightspace.experiments.choice import ModelChoice
 
-__all__ = ["read_options"]
+__all__ = ["ModelWords", "read_options"]
+
+
+@dataclass(frozen=True)
+class ModelWords:
+    """The model that is to be trained."""
+
+    model: str = "MonomialNFN"
+    """A model of the package by name, such as MonomialNFN, ScaleGMN or StatNN, or package.module:Model, which is
+    imported, called with (spec, readout) and runs its code."""
+    preset: str | None = None
+    """A size that the model has a name for; by default demo."""
+    option: tuple[str, ...] = ()
+    """Arguments of the model's constructor in place of those of the preset, as name=value with values in JSON, such as
+    channels=32 stem=[16,16]."""
+
+    @property
+    def choice(self) -> ModelChoice:
+        """What these words say."""
+        return ModelChoice(self.model, self.preset, read_options(self.option))
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:

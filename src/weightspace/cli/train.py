@@ -6,16 +6,18 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from weightspace.cli.bar import bars
-from weightspace.cli.option import read_options
-from weightspace.experiments.choice import ModelChoice
+from weightspace.cli.option import ModelWords
 from weightspace.experiments.learning import train_on
 from weightspace.experiments.run import leads
 from weightspace.experiments.task import task_for, told
 from weightspace.tasks import Classify
-from weightspace.training import TrainSettings
+from weightspace.training import Pace, TrainSettings
 from weightspace.zoo import open_zoo
 
 __all__ = ["train"]
+
+WAITING = 0.02
+"""The share of the time from which on it is shown that steps wait for their data."""
 
 
 def train(
@@ -23,10 +25,10 @@ def train(
     /,
     *,
     out: Path,
-    model: str = "MonomialNFN",
-    preset: str | None = None,
-    option: tuple[str, ...] = (),
+    which: Annotated[ModelWords | None, Parameter(name="*")] = None,
     target: str = "label",
+    views: str | None = None,
+    watch: tuple[str, ...] = ("tensorboard",),
     settings: Annotated[TrainSettings | None, Parameter(name="*")] = None,
 ) -> None:
     """Train a model to tell a label, or an accuracy, from a network's weights; go on with the run that is there.
@@ -34,29 +36,31 @@ def train(
     Args:
         zoo: folder of the zoo.
         out: folder of the run: settings, record, checkpoints, and the best model.
-        model: a model of the package by name, such as MonomialNFN, ScaleGMN or StatNN, or package.module:Model, which
-            is imported, called with (spec, readout) and runs its code.
-        preset: a size that the model has a name for; by default demo.
-        option: arguments of the model's constructor in place of those of the preset, as name=value with values in
-            JSON, such as channels=32 stem=[16,16].
+        which: the model.
         target: the column of the zoo's table to be told: integers are classes, numbers from 0 to 1 accuracies, whose
             order is scored by Kendall's tau.
+        views: a column of integers that are equal for networks of one item, such as image; an epoch then reads one of
+            them at random.
+        watch: who is told of the curves: tensorboard, csv, or package.module:make for a logger of your own, which is
+            imported and runs its code; they go to the folder curves of the run. Give none by --watch "".
         settings: of the training; --steps or --seconds must be given.
     """
     settings = settings or TrainSettings()  # which asks for a number of steps or seconds
-    choice = ModelChoice(model, preset, read_options(option))
+    choice = (which or ModelWords()).choice
     opened = open_zoo(zoo)
     task = task_for(opened, target)
     with bars(quiet=not leads()) as report:
 
-        def advance(step: int, steps: int, loss: float, score: float | None) -> None:
-            known = "" if score is None else f", validation {told(task, score)}"
-            report(f"Training {model}", step, steps, f"loss {loss:.3f}{known}")
+        def advance(pace: Pace) -> None:
+            known = "" if pace.score is None else f", validation {told(task, pace.score)}"
+            waiting = f", {pace.waiting:.0%} waiting for data" if pace.waiting >= WAITING else ""
+            report(f"Training {choice.name}", pace.step, pace.steps, f"loss {pace.loss:.3f}{known}{waiting}")
 
-        record = train_on(opened, choice, task, settings, out=out, progress=advance).record
+        known = [name for name in watch if name]
+        record = train_on(opened, choice, task, settings, out=out, views=views, watch=known, progress=advance)
     if leads():
         what = "told rightly" if isinstance(task, Classify) else "(Kendall's tau), by accuracy,"
         print(
-            f"{model}: {told(task, record.test_score)} of {len(record.targets):,} unseen networks {what} "
+            f"{choice.name}: {told(task, record.test_score)} of {len(record.targets):,} unseen networks {what} "
             f"after {record.steps:,} steps in {record.seconds:.0f} s. The record is {out / 'record.json'}."
         )

@@ -20,7 +20,7 @@ Mixture = list[tuple[Tensor | float, Tensor]]
 
 @dataclass(frozen=True)
 class Augmentation:
-    r"""How networks are changed before a model reads them, in training alone.
+    """How networks are changed before a model reads them, in training alone.
 
     First two networks are mixed, then noise is added, then the symmetry acts.
 
@@ -49,8 +49,8 @@ class Augmentation:
     noise: float = 0.0
     """Standard deviation of noise on every weight, over the root mean square of its parameter in its network."""
     mixup: float = 0.0
-    r"""Parameter :math:`\alpha` of the Beta distribution of the share in which two networks, one aligned to the other,
-    are mixed, and their losses with them; 0 mixes none. Alignment takes far longer than a step of a small model."""
+    """Both parameters of the Beta distribution of the share in which two networks, one aligned to the other, are
+    mixed, and their losses with them; 0 mixes none. Alignment takes far longer than a step of a small model."""
 
     def __post_init__(self) -> None:
         for name in ("log_scale", "noise", "mixup"):
