@@ -1,4 +1,4 @@
-"""A small run for several processes, started by the test beside this file: a folder, and what goes wrong."""
+"""A small run in float64 for several processes, started by the test beside this file: a folder, and what goes wrong."""
 
 import os
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from weightspace.layers.batch_norm import BatchNorm
 from weightspace.tasks import Classify
 from weightspace.training import Split, Splits, TrainSettings, train
 
@@ -16,7 +17,7 @@ class Mortal(nn.Module):
 
     def __init__(self, dies: int) -> None:
         super().__init__()
-        self.map, self.left = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), dies
+        self.map, self.left = nn.Sequential(nn.Linear(8, 16), BatchNorm(16), nn.ReLU(), nn.Linear(16, 3)), dies
 
     def forward(self, x: Tensor) -> Tensor:
         self.left -= os.environ.get("RANK") == "1"
@@ -26,7 +27,7 @@ class Mortal(nn.Module):
 
 
 def split(count: int, seed: int) -> Split:
-    features = torch.randn(count, 8, generator=torch.Generator().manual_seed(seed))
+    features = torch.randn(count, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return Split(features, features[:, :3].argmax(1))
 
 
@@ -36,7 +37,8 @@ def carry_out(folder: Path, option: str, value: float) -> None:
     if option == "poison" and os.environ.get("RANK") == "1":
         data.train.features[:] = torch.inf
     torch.manual_seed(0)
-    model = Mortal(int(value) if option == "dies" else -1)
+    model = Mortal(int(value) if option == "dies" else -1).double()
+    model.map[1].alone = option == "shares"
     budget = {"seconds": value} if option == "seconds" else {"steps": 24}
     settings = TrainSettings(**budget, batch=13, evaluate_every=4, learning_rate=0.02, device="cpu")
     train(model, Classify(3), data, settings, out=folder)

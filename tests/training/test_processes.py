@@ -54,13 +54,19 @@ def test_two_processes_do_what_one_does(two: Path, tmp_path: Path) -> None:
     records = [read_record(folder) for folder in (tmp_path, two)]
     assert [record.processes for record in records] == [1, 2]
     for name in ("train_loss", "validation_loss", "validation_score"):
-        assert records[1].curves[name] == pytest.approx(records[0].curves[name], rel=1e-4)
+        assert records[1].curves[name] == pytest.approx(records[0].curves[name], rel=1e-10)
     assert records[1].predictions == records[0].predictions
     assert records[1].targets == records[0].targets
     one, other = (Checkpoints(folder / "checkpoints").read(24).tensors for folder in (tmp_path, two))
     for name in parallel.Mortal(0).state_dict():
-        torch.testing.assert_close(other[f"model/{name}"], one[f"model/{name}"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(other[f"model/{name}"], one[f"model/{name}"], rtol=1e-9, atol=1e-10)
     assert {"random/0/cpu", "random/1/cpu"} <= set(other)
+
+
+def test_a_mutant_that_normalises_each_share_is_caught(two: Path, tmp_path: Path) -> None:
+    assert [ended.returncode for ended in run(tmp_path, "shares")] == [0, 0]
+    losses, losses_2 = (read_record(folder).curves["train_loss"] for folder in (two, tmp_path))
+    assert losses_2 != pytest.approx(losses, rel=1e-3)
 
 
 def test_a_process_that_dies_ends_the_run_and_the_next_goes_on(two: Path, tmp_path: Path) -> None:
@@ -99,7 +105,7 @@ def test_more_processes_than_items_are_refused(lab, tmp_path: Path, monkeypatch:
         self.count = 13
 
     monkeypatch.setattr(Processes, "__init__", thirteen)
-    with pytest.raises(TrainingError, match="batch is 12 on 13 processes: expected an item for each at least"):
+    with pytest.raises(TrainingError, match="batch is 12 on 13 processes, in 1 parts each: expected an item for each"):
         lab.run(tmp_path)
 
 

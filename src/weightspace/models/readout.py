@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from weightspace.errors import WeightspaceError
+from weightspace.layers.batch_norm import BatchNorm
 
 __all__ = ["Edit", "Invariant", "Readout", "head"]
 
@@ -49,7 +50,7 @@ def head(width: int, readout: Invariant) -> nn.Sequential:
         `(batch, width)` to `(batch, readout.outputs)`.
     """
     return nn.Sequential(
-        nn.BatchNorm1d(width),
+        BatchNorm(width),
         nn.Linear(width, readout.hidden),
         nn.ReLU(),
         nn.Dropout(readout.dropout),

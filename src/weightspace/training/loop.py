@@ -44,8 +44,8 @@ def train(
     a number of steps once, at the start of the run, so this holds for it as well.
 
     Started by torchrun, every process takes a share of each batch and of each split, and the first one writes. Where
-    all sums are the same but for rounding, so is the run; layers that look at the whole batch, such as BatchNorm, see
-    their share of it.
+    all sums are the same but for rounding, so is the run. The package's models normalise over the whole batch, on
+    whichever processes it lies; a BatchNorm of your own sees its share, and dropout draws other numbers.
 
     Args:
         model: called with features. Its initial weights are kept with the run, so only the first call's matter.
@@ -84,21 +84,24 @@ def train(
     files = Checkpoints(out / "checkpoints")
     learner = Learner(model, task, settings)
     _check_share(learner, settings)
-    record = learner.processes.by_first(lambda: claim(out, description, begun=bool(files.paths())))
-    if record is None:
-        with learner.chance(), _exactly(settings):
-            run = Run(learner, data, settings, files)
-            watched = run.watched(watch if learner.processes.first else (), out, description)
-            record = _carry_out(run, description, out, watched, progress)
-    learner.restore_model(learner.processes.by_first(lambda: files.read(record.best_step)).tensors)
+    with learner.processes.together():
+        record = learner.processes.by_first(lambda: claim(out, description, begun=bool(files.paths())))
+        if record is None:
+            with learner.chance(), _exactly(settings):
+                run = Run(learner, data, settings, files)
+                watched = run.watched(watch if learner.processes.first else (), out, description)
+                record = _carry_out(run, description, out, watched, progress)
+        learner.restore_model(learner.processes.by_first(lambda: files.read(record.best_step)).tensors)
     model.eval()
     return record
 
 
 def _check_share(learner: Learner, settings: TrainSettings) -> None:
-    if settings.batch < learner.processes.count:
+    count, parts = learner.processes.count, settings.accumulate
+    if settings.batch < count * parts:
         raise TrainingError(
-            f"batch is {settings.batch} on {learner.processes.count} processes: expected an item for each at least."
+            f"batch is {settings.batch} on {count} processes, in {parts} parts each: expected an item for each at "
+            f"least. Set batch to {count * parts} or more, or use fewer."
         )
 
 

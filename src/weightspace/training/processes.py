@@ -72,8 +72,7 @@ class Processes:
         if self.count == 1:
             return
         message = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with self._together():
-            distributed.all_reduce(message)
+        distributed.all_reduce(message)
         parts = message.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
@@ -83,8 +82,7 @@ class Processes:
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
-        with self._together():
-            distributed.all_gather_object(values, value)
+        distributed.all_gather_object(values, value)
         return values
 
     def by_first(self, action: Callable[[], Any]) -> Any:
@@ -97,17 +95,20 @@ class Processes:
                 said = [action()]
             except Exception as error:  # it is raised again, everywhere
                 said = [error]
-        with self._together():
-            distributed.broadcast_object_list(said)
+        distributed.broadcast_object_list(said)
         if isinstance(said[0], Exception):
             raise said[0]
         return said[0]
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
+    def together(self) -> Iterator[None]:
+        """Within it what is said of a process that has died is what a person can use."""
         try:
             yield
-        except (RuntimeError, ConnectionError) as error:
+        except RuntimeError as error:
+            # NCCL has a class for it, gloo has none.
+            if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+                raise
             raise TrainingError(
                 f"process {self.rank} of {self.count} cannot reach the others: one of them has died, and what it said "
                 f"last stands above. The checkpoints are whole: start the same command again to go on. ({error})"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from weightspace.errors import TrainingError
+from weightspace.layers.batch_norm import alone
 from weightspace.training.checkpoint import Checkpoint, Checkpoints
 from weightspace.training.data import Splits
 from weightspace.training.failure import broken, fits, out_of_memory
@@ -275,7 +276,8 @@ class Run:
                 continue
             learner.restore(before)
             learner.model.zero_grad()
-            found = [broken(learner.model, part[0], partial(learner.losses, [part], number)) for part in batch]
+            with alone(learner.model):
+                found = [broken(learner.model, part[0], partial(learner.losses, [part], number)) for part in batch]
             said = [text for texts in self._processes.gather(found) for text in texts]
             cause = next((text for text in said if not text.startswith("every number")), said[0])
             return f"in the batch of step {number + 1}, {cause}"

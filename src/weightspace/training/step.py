@@ -105,7 +105,7 @@ class Learner:
     def read(self, split: Split, rows: Tensor) -> Batch:
         """This process's share of the items in these rows, in the parts in which it will be learnt from."""
         mine = rows[self.processes.share(len(rows))]
-        return [split.batch(part, self.device) for part in mine.tensor_split(self._settings.accumulate) if len(part)]
+        return [split.batch(part, self.device) for part in mine.tensor_split(self._settings.accumulate)]
 
     def step(self, batch: Batch, number: int, rate: float) -> Tensor:
         """One update on a batch.
