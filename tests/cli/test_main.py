@@ -42,6 +42,12 @@ def test_version(run: Program) -> None:
     assert run("--version").out.strip() == weightspace.__version__
 
 
+def test_the_package_starts_as_a_module(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "weightspace", "--version"]
+    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == weightspace.__version__
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_help_names_every_option_with_a_sentence(run: Program, verb: tuple[str, ...]) -> None:
     told = run(*verb, "--help")

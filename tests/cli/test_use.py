@@ -247,3 +247,29 @@ def test_a_run_that_was_cut_short_after_its_record_is_completed(run: Program, ma
     words = ("train", made, "--out", there, "--model", "StatNN", "--steps", 12, "--batch", 32)
     assert run(*words).code == 0
     assert run("predict", made, "--rows", 0, "--with", there).code == 0
+
+
+def test_runs_are_listed_grouped_and_drawn(run: Program, there: Path, made: Path, tmp_path: Path) -> None:
+    words = ("train", made, "--out", tmp_path / "other", "--model", "ScaleGMN", "--option", "channels=4", "rounds=1")
+    assert run(*words, "--steps", 3, "--learning-rate", 0.01).code == 0
+    told = run("runs", tmp_path)
+    assert told.code == 0, told.err
+    assert {line.split()[0] for line in told.out.splitlines()[1:3]} == {"run", "other"}
+    assert "settings.learning_rate: 0.001, 0.01" in told.out
+    assert "about.model.options.channels: 4, None" in told.out
+    files = ("--json", tmp_path / "runs.json", "--report", tmp_path / "runs.html")
+    grouped = run("runs", tmp_path, "--by", "model", "learning_rate", *files)
+    assert grouped.code == 0, grouped.err
+    plain = json.loads((tmp_path / "runs.json").read_text())
+    assert [group["by"]["model"] for group in plain["groups"]] != []
+    assert {row["model"]: row["status"] for row in plain["runs"]} == {"StatNN": "finished", "ScaleGMN": "finished"}
+    assert "<svg" in (tmp_path / "runs.html").read_text()
+    assert "exists" in run("runs", tmp_path, *files).err
+    assert 'did you mean "model"' in run("runs", tmp_path, "--by", "modell").err
+
+
+def test_words_that_are_no_options_are_messages(run: Program, made: Path, tmp_path: Path) -> None:
+    words = ("train", made, "--out", tmp_path / "r", "--steps", 1, "--model", "ScaleGMN", "--option")
+    for option, told in (("channels", "name=value"), ("channels=x", "expected int"), ("chanels=4", "did you mean")):
+        assert told in run(*words, option).err
+    assert not (tmp_path / "r").exists()

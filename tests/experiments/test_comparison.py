@@ -58,6 +58,13 @@ def test_a_run_that_is_not_over_says_how_far_it_is(folder: Path) -> None:
     assert read_run(folder / "nan").status == "diverged"
 
 
+def test_a_damaged_record_does_not_hide_the_other_runs(folder: Path) -> None:
+    (folder / "seed0" / "record.json").write_text("{")
+    rows = {row.folder.name: row for row in find_runs([folder])}
+    assert (rows["seed0"].status, rows["seed0"].test) == ("damaged", None)
+    assert rows["seed1"].status == "finished"
+
+
 def test_groups_have_the_median_and_the_range(folder: Path) -> None:
     rows = [row for row in find_runs([folder]) if row.status == "finished"]
     (group,) = grouped(rows, ["model"])

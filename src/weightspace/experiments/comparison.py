@@ -37,7 +37,7 @@ class RunRow:
         seed: of the run.
         steps: of the whole run; None before it is known.
         step: steps done.
-        status: finished, diverged, or unfinished: still going on, or broken off.
+        status: finished, diverged, unfinished (still going on, or broken off), or damaged (its record cannot be read).
         validation: the best validation score so far.
         test: the score on the test split; None unless finished.
         parameters: numbers that are trained; None unless it is over.
@@ -125,11 +125,7 @@ def _place(row: RunRow) -> tuple[Any, ...]:
 
 
 def read_run(folder: Path) -> RunRow | None:
-    """The run in a folder, finished or not; None where settings.json is not that of a run.
-
-    Raises:
-        FormatError: a record that is damaged.
-    """
+    """The run in a folder, finished or not; None where settings.json is not that of a run."""
     try:
         plain = json.loads((folder / "settings.json").read_bytes())
         settings, task = plain["settings"], plain["task"]
@@ -147,9 +143,12 @@ def read_run(folder: Path) -> RunRow | None:
         "seed": seed,
         "settings": _leaves(plain),
     }
-    if (folder / "record.json").exists():
+    if not (folder / "record.json").exists():
+        return RunRow(**common, **_unfinished(folder, settings))
+    try:
         return RunRow(**common, **_over(folder))
-    return RunRow(**common, **_unfinished(folder, settings))
+    except FormatError:
+        return RunRow(**common, **{**_unfinished(folder, settings), "status": "damaged"})
 
 
 def grouped(rows: Sequence[RunRow], by: Sequence[str]) -> list[Group]:
