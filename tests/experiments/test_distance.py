@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -47,6 +49,35 @@ def test_no_symmetry_changes_the_statistics(name: str) -> None:
     found = statistics(x)
     assert torch.allclose(statistics(moved(x)), found, rtol=0, atol=1e-6)
     assert found.isfinite().all()
+
+
+def slow(matrix: list[list[float]]) -> list[float]:
+    """The statistics of one parameter on which no sign acts, in plain loops; a vector is a single row."""
+    entries = [entry for row in matrix for entry in row]
+    sizes, count = sorted(abs(entry) for entry in entries), len(entries)
+    rms = math.sqrt(sum(entry**2 for entry in entries) / count)
+    found = [
+        math.log(value + 1e-9) for value in (rms, *(sizes[round(q * (count - 1))] for q in (0, 0.25, 0.5, 0.75, 1)))
+    ]
+    if len(matrix) > 1:
+        gram = [sum(a * b for a, b in zip(one, other, strict=True)) for one in matrix for other in matrix]
+        found.append(math.log(math.sqrt(sum(value**2 for value in gram)) / (count * rms**2) + 1e-9))
+    return [*found, sum(entries) / count / rms]
+
+
+def test_the_statistics_are_those_of_plain_loops() -> None:
+    x = drawn("gelu", 2)
+    for row, found in enumerate(statistics(x)):
+        tensors = [tensor[row, ..., 0].tolist() for tensor in x.tensors]
+        expected = [value for t in tensors for value in slow(t if isinstance(t[0], list) else [t])]
+        assert found.tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = drawn("cnn", 7)
+    whole = statistics(x)
+    monkeypatch.setattr("weightspace.experiments.chunk.MOST", 3)
+    assert torch.allclose(statistics(x), whole, rtol=0, atol=1e-12)
 
 
 def test_without_the_gauge_scales_would_change_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from weightspace.disk import write_atomic
 from weightspace.errors import FormatError
+from weightspace.experiments.chunk import chunks
 from weightspace.experiments.conformal import bound, scores
 from weightspace.experiments.distance import Neighbourhood, statistics
 from weightspace.experiments.equivalent import answers
@@ -25,8 +26,8 @@ FILE = "calibration.safetensors"
 FORMAT, VERSION = "weightspace-calibration", 1
 USUAL = 0.99
 """The share of a zoo's own networks that count as near."""
-MOST, BATCH = 10_000, 256
-"""Training networks whose statistics are taken, and how many at once."""
+MOST = 10_000
+"""The most training networks whose statistics are taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ def calibrate(run: Run, model: nn.Module, zoo: Zoo) -> Calibration:
     if len(learnt) > MOST:
         learnt = np.sort(np.random.default_rng(0).choice(learnt, MOST, replace=False))
     around = Neighbourhood.of(_statistics(zoo, learnt))
-    output = torch.cat([answers(model, zoo.features(rows), run.batch) for rows in _chunks(kept)])
+    output = torch.cat([answers(model, zoo.features(rows), run.batch) for rows in chunks(kept, zoo.spec)])
     wrong = scores(run.task, output, run.task.targets(zoo, kept))
     return Calibration(wrong.sort().values, around.distance(_statistics(zoo, kept)).sort().values, around)
 
@@ -144,8 +145,4 @@ def _belongs(run: Run) -> dict[str, object]:
 
 
 def _statistics(zoo: Zoo, rows: np.ndarray) -> Tensor:
-    return torch.cat([statistics(zoo.features(part)) for part in _chunks(rows)])
-
-
-def _chunks(rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    return torch.cat([statistics(zoo.features(part)) for part in chunks(rows, zoo.spec)])

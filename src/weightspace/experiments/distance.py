@@ -20,11 +20,13 @@ References:
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
+from weightspace.experiments.chunk import chunks
 from weightspace.gauge.phase import fold_phases
 from weightspace.gauge.scale import balance
 from weightspace.layers.invariant import acting_factors
@@ -59,19 +61,25 @@ def statistics(x: WeightFeatures) -> Float[Tensor, "networks statistics"]:
         True
     """
     with torch.no_grad():
-        x = fold_phases(x.to(torch.float64))
-        x = act(balance(x), x)
-        parts = []
-        for param, tensor in zip(x.spec.params, x.tensors, strict=True):
-            rows = tensor.flatten(1)
-            rms = rows.square().mean(1, keepdim=True).sqrt()
-            sizes = torch.quantile(rows.abs(), rows.new_tensor(QUANTILES), dim=1).T
-            parts.append((torch.cat([rms, sizes], 1) + FLOOR).log())
-            if tensor.ndim > 3:
-                parts.append((_concentration(tensor.flatten(2)) + FLOOR).log())
-            if Factor.SIGN not in acting_factors(x.spec, param):
-                parts.append(rows.mean(1, keepdim=True) / rms.clamp_min(torch.finfo(rms.dtype).tiny))
-        return torch.cat(parts, 1)
+        return torch.cat([_of_some(x[part]) for part in chunks(np.arange(len(x)), x.spec)])
+
+
+def _of_some(x: WeightFeatures) -> Tensor:
+    x = fold_phases(x.to(torch.float64))
+    x = act(balance(x), x)
+    parts = []
+    for param, tensor in zip(x.spec.params, x.tensors, strict=True):
+        rows = tensor.flatten(1)
+        rms = rows.square().mean(1, keepdim=True).sqrt()
+        # By rank, not by torch.quantile, which refuses more than 16 million entries.
+        ranks = [round(share * (rows.shape[1] - 1)) for share in QUANTILES]
+        sizes = rows.abs().sort(dim=1).values[:, ranks]
+        parts.append((torch.cat([rms, sizes], 1) + FLOOR).log())
+        if tensor.ndim > 3:
+            parts.append((_concentration(tensor.flatten(2)) + FLOOR).log())
+        if Factor.SIGN not in acting_factors(x.spec, param):
+            parts.append(rows.mean(1, keepdim=True) / rms.clamp_min(torch.finfo(rms.dtype).tiny))
+    return torch.cat(parts, 1)
 
 
 def _concentration(matrix: Float[Tensor, "networks rows columns"]) -> Float[Tensor, "networks 1"]:

@@ -1,6 +1,5 @@
 """What a run's model is worth on a split of any zoo of its networks; each evaluation is kept, and counted."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from weightspace.errors import DataError, FormatError, unknown
+from weightspace.experiments.chunk import chunks
 from weightspace.experiments.equivalent import answers
 from weightspace.experiments.run import Run, read_json
 from weightspace.training.record import finite, versions, write_json
@@ -19,7 +19,6 @@ __all__ = ["SPLITS", "Evaluated", "evaluate"]
 
 FORMAT, VERSION = "weightspace-evaluation", 1
 SPLITS = ("train", "val", "test", "all")
-CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def evaluate(run: Run, model: nn.Module, zoo: Zoo, split: str = "test") -> tuple
     if len(rows) == 0:
         raise DataError(f"{zoo!r} has no networks in the split {split}: choose another with --split.")
     targets = run.task.targets(zoo, rows)
-    output = torch.cat([answers(model, zoo.features(part), run.batch) for part in _chunks(rows)])
+    output = torch.cat([answers(model, zoo.features(part), run.batch) for part in chunks(rows, zoo.spec)])
     path = run.folder / "evaluations" / f"{zoo.checksum[:12]}-{split}.json"
     looks = _looks(run, path)
     found = Evaluated(
@@ -129,7 +128,3 @@ def _looks(run: Run, path: Path) -> int:
     if kept.get("format") != FORMAT:
         raise FormatError(f"{path} is no evaluation: move it away.")
     return int(kept.get("looks", 1)) if kept.get("run") == run.record.digest else 0
-
-
-def _chunks(rows: np.ndarray) -> Sequence[np.ndarray]:
-    return [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]

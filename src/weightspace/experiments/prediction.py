@@ -22,7 +22,6 @@ from weightspace.zoo.format import MANIFEST_FILE
 
 __all__ = ["Prediction", "predict", "read_networks"]
 
-CHUNK = 1024
 _AS_THEY_ARE = Reading()
 
 
@@ -121,7 +120,7 @@ def predict(
     """
     largest = bound(calibration.scores, coverage)
     output = answers(model, x, run.batch)
-    distances = torch.cat([calibration.distance(x[start : start + CHUNK]) for start in range(0, len(x), CHUNK)])
+    distances = calibration.distance(x)
     found = run.task.predict(output)
     if isinstance(run.task, Classify):
         shares = output.double().softmax(-1)
