@@ -12,9 +12,11 @@ from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
 from weightspace.cli.zoo.plume import plume
 from weightspace.cli.zoo.policy import policy
+from weightspace.errors import TrainingError
 from weightspace.zoo import Zoo, load_images, load_pictures
 from weightspace.zoo.generate import (
     CnnSettings,
+    Engine,
     MlpSettings,
     Regime,
     SirenSettings,
@@ -45,6 +47,7 @@ def siren(
     offline: bool = False,
     plan: bool = False,
     settings: Annotated[SirenSettings, Parameter(name="*")] = SirenSettings(),  # noqa: B008 - frozen
+    engine: Annotated[Engine, Parameter(name="*")] = Engine(),  # noqa: B008 - frozen
 ) -> None:
     """Fit one SIREN per image, many side by side, into a zoo; go on with the one that is there.
 
@@ -58,16 +61,17 @@ def siren(
         offline: use no package registry; the images come from the folder or from the cache.
         plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         settings: of the fitting.
+        engine: where its shards are made.
     """
     own = data not in NAMES and Path(data).exists()
     images = load_pictures(data) if own else load_images(data, folder=folder, offline=offline)
     if count is None:
         count = len(images) * settings.views if own else 2000
     if plan:
-        return _tell(out, siren_estimate(images, settings, count=count))
+        return _tell(out, engine, partial(siren_estimate, images, settings, count=count))
 
     def fit(progress: Callable[[int], None]) -> Zoo:
-        return make_siren_zoo(out, images, settings, count=count, seed=settings.seed, progress=progress)
+        return make_siren_zoo(out, images, settings, count=count, seed=settings.seed, progress=progress, engine=engine)
 
     print(images.note)
     _made(out, f"Fitting {images.name}", count, fit)
@@ -83,6 +87,7 @@ def cnn(
     offline: bool = False,
     plan: bool = False,
     settings: Annotated[CnnSettings, Parameter(name="*")] = CnnSettings(),  # noqa: B008 - frozen
+    engine: Annotated[Engine, Parameter(name="*")] = Engine(),  # noqa: B008 - frozen
 ) -> None:
     """Train small CNNs that tell images apart, many side by side, into a zoo; go on with the one that is there.
 
@@ -96,13 +101,14 @@ def cnn(
         offline: use no package registry; the images come from the folder or from the cache.
         plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         settings: of the training.
+        engine: where its shards are made.
     """
     images = load_images(data, folder=folder, offline=offline)
     if plan:
-        return _tell(out, cnn_estimate(images, settings, count=count))
+        return _tell(out, engine, partial(cnn_estimate, images, settings, count=count))
 
     def train(progress: Callable[[int], None]) -> Zoo:
-        return make_cnn_zoo(out, images, settings, count=count, seed=settings.seed, progress=progress)
+        return make_cnn_zoo(out, images, settings, count=count, seed=settings.seed, progress=progress, engine=engine)
 
     print(images.note)
     _made(out, f"Training on {images.name}", count, train)
@@ -117,6 +123,7 @@ def mlp(
     plan: bool = False,
     architecture: Annotated[MlpSettings, Parameter(name="*")] = MlpSettings(),  # noqa: B008 - frozen
     settings: Annotated[Regime, Parameter(name="*")] = Regime(),  # noqa: B008 - frozen
+    engine: Annotated[Engine, Parameter(name="*")] = Engine(),  # noqa: B008 - frozen
 ) -> None:
     """Train perceptrons on rows of numbers, many side by side, into a zoo; go on with the one that is there.
 
@@ -129,8 +136,9 @@ def mlp(
         plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         architecture: of the networks.
         settings: of the training.
+        engine: where its shards are made.
     """
-    _classifiers(out, load_table(data), architecture, settings, count, plan=plan)
+    _classifiers(out, load_table(data), architecture, settings, count, engine, plan=plan)
 
 
 @make.command
@@ -141,6 +149,7 @@ def transformer(
     plan: bool = False,
     architecture: Annotated[TransformerSettings, Parameter(name="*")] = TransformerSettings(),  # noqa: B008 - frozen
     settings: Annotated[Regime, Parameter(name="*")] = Regime(),  # noqa: B008 - frozen
+    engine: Annotated[Engine, Parameter(name="*")] = Engine(),  # noqa: B008 - frozen
 ) -> None:
     """Train small transformers on digits, a row of pixels a token, into a zoo; go on with the one that is there.
 
@@ -152,21 +161,29 @@ def transformer(
         plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         architecture: of the networks.
         settings: of the training.
+        engine: where its shards are made.
     """
-    _classifiers(out, load_table("digits"), architecture, settings, count, plan=plan)
+    _classifiers(out, load_table("digits"), architecture, settings, count, engine, plan=plan)
 
 
 def _classifiers(
-    out: Path, table: Table, architecture: Architecture, settings: Regime, count: int, *, plan: bool
+    out: Path,
+    table: Table,
+    architecture: Architecture,
+    settings: Regime,
+    count: int,
+    engine: Engine,
+    *,
+    plan: bool,
 ) -> None:
     task = classifier_task(table, architecture, settings, count=count)
     if plan:
-        return _tell(out, task_estimate(task))
-    _made(out, f"Training on {table.name}", count, partial(_fitted, task, out))
+        return _tell(out, engine, partial(task_estimate, task))
+    _made(out, f"Training on {table.name}", count, partial(_fitted, task, out, engine))
 
 
-def _fitted(task: Task, out: Path, progress: Callable[[int], None]) -> Zoo:
-    return fit_task(task, out, progress=progress)
+def _fitted(task: Task, out: Path, engine: Engine, progress: Callable[[int], None]) -> Zoo:
+    return fit_task(task, out, progress=progress, engine=engine)
 
 
 def _made(out: Path, doing: str, count: int, work: Callable[[Callable[[int], None]], Zoo]) -> None:
@@ -183,8 +200,14 @@ def _made(out: Path, doing: str, count: int, work: Callable[[Callable[[int], Non
     print(f"{out}: {size(zoo)} networks of {zoo.spec.numel:,} parameters, {quality(zoo)}.")
 
 
-def _tell(out: Path, told: Estimate) -> None:
+def _tell(out: Path, engine: Engine, estimate: Callable[[], Estimate]) -> None:
     """Prints what a zoo will take."""
+    if engine.engine != "local":
+        raise TrainingError(
+            f"the plan is for the engine {engine.engine!r}; what a zoo takes is measured on this machine alone. "
+            f"Remedy: leave out the engine, and divide the time by the machines that you have."
+        )
+    told = estimate()
     print(
         f"{told.networks:,} networks of {told.steps:,.0f} steps on average: about {_duration(told.seconds)}, "
         f"{told.memory / 1e9:.1f} GB of memory and {_amount(told.disk)} in {out}.\n"

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
-from weightspace.zoo.generate import PolicySettings, make_policy_zoo
+from weightspace.zoo.generate import Engine, PolicySettings, make_policy_zoo
 
 __all__ = ["policy"]
 
@@ -17,6 +17,7 @@ def policy(
     out: Path,
     count: int = 100,
     settings: Annotated[PolicySettings, Parameter(name="*")] = PolicySettings(),  # noqa: B008 - frozen
+    engine: Annotated[Engine, Parameter(name="*")] = Engine(),  # noqa: B008 - frozen
 ) -> None:
     """Train and judge policies for a control problem, many side by side, into a zoo; go on with the one that is there.
 
@@ -27,6 +28,7 @@ def policy(
         out: folder of the zoo.
         count: runs in all. A later call may ask for more: those that are there are kept.
         settings: of the training.
+        engine: where its shards are made.
     """
     with bars() as report:
         done = 0
@@ -36,5 +38,5 @@ def policy(
             done += runs
             report(f"Learning {settings.environment}", done, count, "runs")
 
-        zoo = make_policy_zoo(out, settings, count=count, progress=advance)
+        zoo = make_policy_zoo(out, settings, count=count, progress=advance, engine=engine)
     print(f"{out}: {size(zoo)} policies of {zoo.spec.numel:,} parameters, {quality(zoo)}.")

@@ -4,6 +4,7 @@ from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettin
 from weightspace.zoo.generate.classifier import Regime, make_classifier_zoo
 from weightspace.zoo.generate.cnn import CnnSettings, train_cnns
 from weightspace.zoo.generate.control import ENVIRONMENTS, Environment
+from weightspace.zoo.generate.engine import Engine
 from weightspace.zoo.generate.plume import PlumeSettings, make_plumes
 from weightspace.zoo.generate.policy import PolicySettings, evaluate_policies, train_policies
 from weightspace.zoo.generate.policy_zoo import make_policy_zoo
@@ -16,6 +17,7 @@ from weightspace.zoo.generate.template import modules, template
 __all__ = [
     "ENVIRONMENTS",
     "CnnSettings",
+    "Engine",
     "Environment",
     "MlpSettings",
     "PlumeSettings",

@@ -12,6 +12,7 @@ from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.generate.architecture import MlpSettings, Transformer, TransformerSettings, mlp
 from weightspace.zoo.generate.blueprint import Blueprint
 from weightspace.zoo.generate.draw import INITS, check_range
+from weightspace.zoo.generate.engine import Engine
 from weightspace.zoo.generate.examples import Examples
 from weightspace.zoo.generate.fit import FitSettings, Origin, Task, fit_task
 from weightspace.zoo.generate.hyperparameters import RULES, Choice, Hyperparameters, LogUniform, Uniform
@@ -152,6 +153,7 @@ def make_classifier_zoo(
     *,
     count: int,
     progress: Callable[[int], None] | None = None,
+    engine: str | Engine = "local",
 ) -> Zoo:
     """A zoo of small classifiers on disk; a second call goes on where the first stopped.
 
@@ -165,6 +167,7 @@ def make_classifier_zoo(
         regime: how each network is trained.
         count: networks wanted; a zoo that holds more keeps them.
         progress: called with the number of networks that are newly there, those found on disk included.
+        engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
 
     Raises:
         DataError: as :func:`classifier_task`.
@@ -180,7 +183,8 @@ def make_classifier_zoo(
         >>> len(zoo), zoo.column("activation")[0], bool((zoo.column("test_accuracy") <= 1).all())
         (12, np.str_('relu'), True)
     """
-    return fit_task(classifier_task(table, architecture, regime, count=count), path, progress=progress)
+    task = classifier_task(table, architecture, regime, count=count)
+    return fit_task(task, path, progress=progress, engine=engine)
 
 
 def _shaped(values: Tensor, architecture: Architecture, table: Table) -> Tensor:

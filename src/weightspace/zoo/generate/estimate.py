@@ -122,7 +122,7 @@ def task_estimate(task: Task) -> Estimate:
     """
     with vectorised_attention():
         task.try_out()
-        return estimate(task.recipe(), lambda steps: replace(task, steps=steps).recipe())
+    return estimate(task.recipe(), lambda steps: replace(task, steps=steps).recipe())
 
 
 def _goes_on(tries: list[tuple[int, float]], most: float, passed: float) -> bool:

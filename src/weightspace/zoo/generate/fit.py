@@ -18,6 +18,7 @@ from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.blueprint import Blueprint, Template
 from weightspace.zoo.generate.draw import batches, stream
+from weightspace.zoo.generate.engine import Engine
 from weightspace.zoo.generate.ensemble import EarlyStop, Ensemble, Loss, Program, Trainee, vectorised_attention
 from weightspace.zoo.generate.examples import Examples
 from weightspace.zoo.generate.hyperparameters import (
@@ -111,6 +112,7 @@ def fit(  # noqa: PLR0913 - a run is what is trained, by what, on what, how, how
     out: str | Path,
     settings: FitSettings = FitSettings(),
     progress: Progress | None = None,
+    engine: str | Engine = "local",
 ) -> Zoo:
     r"""A zoo of copies of a module, trained side by side as one program; a second call goes on where the first stopped.
 
@@ -140,6 +142,8 @@ def fit(  # noqa: PLR0913 - a run is what is trained, by what, on what, how, how
         out: the zoo's folder.
         settings: of the training and of what is told.
         progress: called with the number of networks that have just been finished.
+        engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+            With Ray, modules, losses and metrics of your own must be importable on all machines, or pickled by value.
 
     Raises:
         TrainingError: a template, loss or metric that cannot be run for many networks at a time, or wrong settings.
@@ -159,7 +163,7 @@ def fit(  # noqa: PLR0913 - a run is what is trained, by what, on what, how, how
         ([0, 50, 0, 50, 0, 50], True)
     """
     task = Task(Blueprint(template), loss, data, hyperparameters, steps, tuple(checkpoints), settings)
-    return fit_task(task, out, progress=progress)
+    return fit_task(task, out, progress=progress, engine=engine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +306,7 @@ class Task:
         }
 
 
-def fit_task(task: Task, out: str | Path, *, progress: Progress | None = None) -> Zoo:
+def fit_task(task: Task, out: str | Path, *, progress: Progress | None = None, engine: str | Engine = "local") -> Zoo:
     """The zoo of a task; a second call goes on where the first stopped.
 
     Raises:
@@ -310,7 +314,7 @@ def fit_task(task: Task, out: str | Path, *, progress: Progress | None = None) -
     """
     with vectorised_attention():
         task.try_out()
-        return fill(out, task.recipe(), progress)
+    return fill(out, task.recipe(), progress, engine)
 
 
 def train_shard(task: Task, numbers: Tensor, progress: Progress | None = None) -> tuple[Networks, Columns]:
@@ -321,7 +325,7 @@ def train_shard(task: Task, numbers: Tensor, progress: Progress | None = None) -
         trainees = _trained(task, program, part, stop, progress)
         return trainees, {} if stop.is_set() else _told(task, program, trainees)
 
-    with one_thread_per_operation() as threads:
+    with vectorised_attention(), one_thread_per_operation() as threads:
         parts = [part.tolist() for part in numbers.split(task.settings.chunk)]
         made = list(side_by_side(work, parts, threads=threads))
     trainees = [one for part, _ in made for one in part]

@@ -1,6 +1,7 @@
 """Zoos made shard by shard: which numbers are still to be made, and what every row of a trained network holds."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from weightspace.errors import DataError
 from weightspace.weights import features_of
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest
+from weightspace.zoo.generate.engine import Engine, Make, Progress, engine_of, made_by
 from weightspace.zoo.store import ZooWriter
 
 __all__ = ["Columns", "Networks", "Plan", "Progress", "Recipe", "check_seed", "checkpoint_columns", "fill"]
@@ -23,9 +25,6 @@ Networks = Mapping[str, Tensor]
 
 Columns = Mapping[str, Any]
 """Columns of a table, by name."""
-
-Progress = Callable[[int], None]
-"""Called with the number of networks that have just been finished."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ class Recipe:
 
     Args:
         manifest: says what the networks are; called once.
-        make: networks and their rows, given their numbers, and what to tell of each that is finished.
+        make: networks and their rows, given their numbers, and what to tell of each that is finished. Picklable, so
+            that other processes can be given it.
         plan: of the shards.
         steps: that a network takes on average.
         chunk: networks that one thread trains side by side.
@@ -51,34 +51,37 @@ class Recipe:
     """
 
     manifest: Callable[[], Manifest]
-    make: Callable[[Tensor, Progress | None], tuple[Networks, Columns]]
+    make: Make[tuple[Networks, Columns]]
     plan: Plan
     steps: float
     chunk: int
     points: float = 0.0
 
 
-def fill(path: str | Path, recipe: Recipe, progress: Progress | None = None) -> Zoo:
+def fill(path: str | Path, recipe: Recipe, progress: Progress | None = None, engine: str | Engine = "local") -> Zoo:
     """Makes the shards that are not there yet, by the numbers of their networks.
 
     Args:
         path: the zoo's folder.
         recipe: of the zoo.
         progress: called with the number of networks that are newly there, those found on disk included.
+        engine: where shards are made, a name or an :class:`Engine`. A zoo may be gone on with by another.
 
     Raises:
         StorageError: the folder cannot be written.
         FormatError: a zoo with other settings in the folder, or something that is no zoo.
     """
-    manifest, plan = recipe.manifest(), recipe.plan
-    writer = ZooWriter(path, manifest)
+    chosen, manifest, plan = engine_of(engine), recipe.manifest(), recipe.plan
+    writer, missing = ZooWriter(path, manifest), {}
     for shard, first in enumerate(range(0, plan.count, plan.shard)):
         numbers = torch.arange(first, min(first + plan.shard, plan.count))
         if writer.rows.get(shard, 0) < len(numbers) * plan.rows:
-            state, columns = recipe.make(numbers, progress)
-            writer.write(shard, features_of(manifest.spec, state), pa.table(columns))
+            missing[shard] = numbers
         elif progress is not None:
             progress(len(numbers))
+    with closing(made_by(chosen, recipe.make, missing, progress)) as made:
+        for shard, (state, columns) in made:
+            writer.write(shard, features_of(manifest.spec, state), pa.table(columns))
     return open_zoo(path)
 
 

@@ -15,6 +15,7 @@ from weightspace.errors import DataError
 from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.control import environment_named
+from weightspace.zoo.generate.engine import Engine
 from weightspace.zoo.generate.plan import Columns, Networks, Plan, Progress, Recipe, fill
 from weightspace.zoo.generate.policy import (
     Learnt,
@@ -36,7 +37,12 @@ POLICY_SHARD = 256
 
 
 def make_policy_zoo(
-    path: str | Path, settings: PolicySettings, *, count: int, progress: Callable[[int], None] | None = None
+    path: str | Path,
+    settings: PolicySettings,
+    *,
+    count: int,
+    progress: Callable[[int], None] | None = None,
+    engine: str | Engine = "local",
 ) -> Zoo:
     """A zoo of policies on disk with what they achieve; a second call goes on where the first one stopped.
 
@@ -55,6 +61,7 @@ def make_policy_zoo(
         settings: how policies are trained and judged.
         count: runs wanted; a zoo that holds more keeps them.
         progress: called with the number of runs that are newly there, those found on disk included.
+        engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
 
     Raises:
         DataError: no runs.
@@ -73,9 +80,8 @@ def make_policy_zoo(
         raise DataError(f"count is {count}; expected at least 1 run.")
     plan = Plan(count, POLICY_SHARD, rows=settings.rows)
     made = partial(_made, settings)
-    return fill(
-        path, Recipe(partial(_manifest, settings, count), made, plan, settings.iterations, settings.chunk), progress
-    )
+    recipe = Recipe(partial(_manifest, settings, count), made, plan, settings.iterations, settings.chunk)
+    return fill(path, recipe, progress, engine)
 
 
 def _made(settings: PolicySettings, numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:

@@ -18,7 +18,8 @@ from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.cnn import CnnSettings, Trained, cnn_spec, evaluate, hyper, state_of, train_cnns
 from weightspace.zoo.generate.cnn import forward_pass as cnn_forward_pass
-from weightspace.zoo.generate.pixels import held_out, prepare
+from weightspace.zoo.generate.engine import Engine
+from weightspace.zoo.generate.pixels import Pixels, held_out, prepare
 from weightspace.zoo.generate.plan import (
     Columns,
     Networks,
@@ -54,6 +55,7 @@ def make_siren_zoo(
     count: int,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    engine: str | Engine = "local",
 ) -> Zoo:
     """A zoo of SIRENs on disk, one per image of a data set; a second call goes on where the first one stopped.
 
@@ -69,6 +71,7 @@ def make_siren_zoo(
         count: networks wanted, at most ``settings.views`` per image. A zoo that holds more keeps them.
         seed: key of the choice of images and of their splits, not negative.
         progress: called with the number of networks that are newly there, those found on disk included.
+        engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
 
     Raises:
         DataError: more networks than images, or a negative seed.
@@ -83,7 +86,7 @@ def make_siren_zoo(
         ...     len(zoo), zoo.table.column_names
         (12, ['number', 'image', 'view', 'label', 'split', 'psnr', 'diverged', 'seed'])
     """
-    return fill(path, siren_recipe(images, settings, count=count, seed=seed), progress)
+    return fill(path, siren_recipe(images, settings, count=count, seed=seed), progress, engine)
 
 
 def siren_recipe(images: Images, settings: SirenSettings, *, count: int, seed: int = 0) -> Recipe:
@@ -101,24 +104,29 @@ def siren_recipe(images: Images, settings: SirenSettings, *, count: int, seed: i
     check_seed(seed)
     chosen = np.random.default_rng(seed).permutation(len(images))
 
-    def fit(numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:
-        place, view = np.divmod(numbers.numpy(), settings.views)
-        ids = chosen[place]
-        targets = torch.from_numpy(images.train[ids]).float() / 255
-        state, psnr = fit_sirens(targets, numbers, settings, progress=progress)
-        return state, {
-            "number": numbers.numpy(),
-            "image": ids.astype(np.int64),
-            "view": view,
-            "label": images.labels[ids].astype(np.int64),
-            "split": pa.array(assign(ids, seed=seed).tolist(), pa.string()),
-            "psnr": psnr.numpy(),
-            "diverged": psnr.isnan().numpy(),
-            "seed": np.full(len(ids), settings.seed, np.int64),
-        }
-
+    make = partial(_siren_shard, images, settings, chosen, seed)
     manifest = partial(_siren_manifest, images, settings, count, seed)
-    return Recipe(manifest, fit, Plan(count, SHARD), settings.steps, settings.chunk)
+    return Recipe(manifest, make, Plan(count, SHARD), settings.steps, settings.chunk)
+
+
+def _siren_shard(
+    images: Images, settings: SirenSettings, chosen: np.ndarray, seed: int, numbers: Tensor, progress: Progress | None
+) -> tuple[Networks, Columns]:
+    """The networks of some numbers; `chosen` are the images in the order in which they are taken."""
+    place, view = np.divmod(numbers.numpy(), settings.views)
+    ids = chosen[place]
+    targets = torch.from_numpy(images.train[ids]).float() / 255
+    state, psnr = fit_sirens(targets, numbers, settings, progress=progress)
+    return state, {
+        "number": numbers.numpy(),
+        "image": ids.astype(np.int64),
+        "view": view,
+        "label": images.labels[ids].astype(np.int64),
+        "split": pa.array(assign(ids, seed=seed).tolist(), pa.string()),
+        "psnr": psnr.numpy(),
+        "diverged": psnr.isnan().numpy(),
+        "seed": np.full(len(ids), settings.seed, np.int64),
+    }
 
 
 def make_cnn_zoo(
@@ -129,6 +137,7 @@ def make_cnn_zoo(
     count: int,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    engine: str | Engine = "local",
 ) -> Zoo:
     """A zoo of CNNs on disk that tell the images of a data set apart; a second call goes on where the first stopped.
 
@@ -149,6 +158,7 @@ def make_cnn_zoo(
         count: networks wanted; a zoo that holds more keeps them.
         seed: key of the choice of training images and of the networks' splits, not negative.
         progress: called with the number of networks that are newly there, those found on disk included.
+        engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
 
     Raises:
         DataError: no networks, a negative seed, or fewer images than a batch.
@@ -167,7 +177,7 @@ def make_cnn_zoo(
     References:
         Unterthiner et al., *Predicting Neural Network Accuracy from Weights*, 2020.
     """
-    return fill(path, cnn_recipe(images, settings, count=count, seed=seed), progress)
+    return fill(path, cnn_recipe(images, settings, count=count, seed=seed), progress, engine)
 
 
 def cnn_recipe(images: Images, settings: CnnSettings, *, count: int, seed: int = 0) -> Recipe:
@@ -185,25 +195,34 @@ def cnn_recipe(images: Images, settings: CnnSettings, *, count: int, seed: int =
     data = prepare(train[chosen], labels[chosen])
     shown = prepare(test[: settings.evaluated], test_labels[: settings.evaluated])
 
-    def train_shard(numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:
-        trained = train_cnns(data, numbers, settings, classes=classes, progress=progress)
-        flat = trained.weights.flatten(0, 1)
-        told = {}
-        for name, (seen, rows) in {
-            "test": (shown, torch.arange(len(shown)).expand(len(flat), -1)),
-            "train": (data, trained.images.repeat_interleave(len(settings.checkpoints), 0)),
-        }.items():
-            told[f"{name}_loss"], told[f"{name}_accuracy"] = evaluate(flat, seen, rows, settings, classes=classes)
-        columns = _cnn_columns(settings, numbers, trained) | {name: column.numpy() for name, column in told.items()}
-        columns["gap"] = columns["train_accuracy"] - columns["test_accuracy"]
-        splits = assign(columns["network"], seed=seed).tolist()
-        return state_of(flat, settings, classes), columns | {"split": pa.array(splits, pa.string())}
-
+    make = partial(_cnn_shard, (data, shown), settings, classes, seed)
     plan = Plan(count, CNN_SHARD, rows=len(settings.checkpoints))
     steps = fmean(hyper(settings, number).steps for number in range(min(count, _ASKED)))
-    return Recipe(
-        partial(_cnn_manifest, images, settings, classes, plan, seed), train_shard, plan, steps, settings.chunk
-    )
+    return Recipe(partial(_cnn_manifest, images, settings, classes, plan, seed), make, plan, steps, settings.chunk)
+
+
+def _cnn_shard(
+    pixels: tuple[Pixels, Pixels],
+    settings: CnnSettings,
+    classes: int,
+    seed: int,
+    numbers: Tensor,
+    progress: Progress | None,
+) -> tuple[Networks, Columns]:
+    """The networks of some numbers, given the images to learn from and those that accuracy is told on."""
+    data, shown = pixels
+    trained = train_cnns(data, numbers, settings, classes=classes, progress=progress)
+    flat = trained.weights.flatten(0, 1)
+    told = {}
+    for name, (seen, rows) in {
+        "test": (shown, torch.arange(len(shown)).expand(len(flat), -1)),
+        "train": (data, trained.images.repeat_interleave(len(settings.checkpoints), 0)),
+    }.items():
+        told[f"{name}_loss"], told[f"{name}_accuracy"] = evaluate(flat, seen, rows, settings, classes=classes)
+    columns = _cnn_columns(settings, numbers, trained) | {name: column.numpy() for name, column in told.items()}
+    columns["gap"] = columns["train_accuracy"] - columns["test_accuracy"]
+    splits = assign(columns["network"], seed=seed).tolist()
+    return state_of(flat, settings, classes), columns | {"split": pa.array(splits, pa.string())}
 
 
 def _cnn_columns(settings: CnnSettings, numbers: Tensor, trained: Trained) -> dict[str, Any]:
