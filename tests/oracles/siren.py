@@ -7,10 +7,17 @@ import torch
 from torch import Tensor, nn
 
 
-def fit_one(network: nn.Module, start: Mapping[str, Tensor], image: Tensor, steps: int, rate: float) -> Tensor:
+def fit_one(
+    network: nn.Module,
+    start: Mapping[str, Tensor],
+    image: Tensor,
+    steps: int,
+    rate: float,
+    moments: tuple[float, float] = (0.9, 0.999),
+) -> Tensor:
     """Fits one network in place to an image `(height, width[, channels])`; gives its last colours, not clamped."""
     network.to(image.dtype).load_state_dict({key: tensor.to(image.dtype) for key, tensor in start.items()})
-    optimiser = torch.optim.Adam(network.parameters(), lr=rate)
+    optimiser = torch.optim.Adam(network.parameters(), lr=rate, betas=moments)
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = rate * (0.1 + 0.9 * (1 + math.cos(math.pi * step / steps)) / 2)

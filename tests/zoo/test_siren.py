@@ -41,7 +41,12 @@ def largest_gap(settings: SirenSettings, images: Tensor) -> float:
     for row, image in enumerate(images):
         network = siren(settings, channels)
         alone = fit_one(
-            network, {key: block[row] for key, block in start.items()}, image, settings.steps, settings.learning_rate
+            network,
+            {key: block[row] for key, block in start.items()},
+            image,
+            settings.steps,
+            settings.learning_rate,
+            settings.moments,
         )
         gaps += [(state[key][row] - tensor).abs().max() for key, tensor in network.state_dict().items()]
         gaps.append((shown[row] - alone.clamp(0, 1)).abs().max())
@@ -63,6 +68,19 @@ def test_equals_one_at_a_time(hidden: tuple[int, ...], shape: tuple[int, ...]) -
     """Any depth, width, image size and number of colours, schedule included."""
     settings = replace(SMALL, hidden=hidden, omega=7.0)
     assert largest_gap(settings, pictures(*shape, dtype=torch.float64)) < 1e-9
+
+
+def test_other_moments_equal_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, images = replace(SMALL, moments=(0.7, 0.9)), pictures(2, 6, 6, dtype=torch.float64)
+    assert largest_gap(settings, images) < 1e-9
+    step = Chunk.step
+
+    def deaf(chunk: Chunk, number: int, rate: float) -> None:
+        chunk.moments = (0.9, 0.999)
+        step(chunk, number, rate)
+
+    monkeypatch.setattr(Chunk, "step", deaf)
+    assert largest_gap(settings, images) > 1e-5
 
 
 @pytest.mark.parametrize("mutant", ["sign of a sine", "frequency", "schedule", "bias"])
@@ -230,6 +248,7 @@ def test_bad_input_is_refused(images: Tensor, numbers: Tensor, error: type[Excep
     ("change", "error", "text"),
     [
         ({"steps": 0}, TrainingError, "steps is 0"),
+        ({"moments": (0.9, 1.0)}, TrainingError, r"moments are \(0.9, 1.0\)"),
         ({"chunk": -1}, TrainingError, "chunk is -1"),
         ({"learning_rate": float("nan")}, TrainingError, "learning_rate is nan"),
         ({"learning_rate": 1e300}, TrainingError, "learning_rate is 1e.300; .* below 1e38"),
@@ -313,6 +332,15 @@ def test_zoo_refuses_other_settings_and_too_many(images: Images, tmp_path: Path)
         make_siren_zoo(tmp_path / "other", images, SMALL, count=41)
     with pytest.raises(DataError, match="seed is -1"):
         make_siren_zoo(tmp_path / "other", images, SMALL, count=4, seed=-1)
+
+
+def test_moments_are_told_where_they_are_not_those_of_adam(images: Images, tmp_path: Path) -> None:
+    """So that a zoo from before they could be chosen is gone on with."""
+    assert "moments" not in make_siren_zoo(tmp_path / "plain", images, SMALL, count=2).manifest.settings
+    given = replace(SMALL, moments=(0.7, 0.9))
+    assert make_siren_zoo(tmp_path / "given", images, given, count=2).manifest.settings["moments"] == [0.7, 0.9]
+    with pytest.raises(FormatError, match="moments"):
+        make_siren_zoo(tmp_path / "given", images, SMALL, count=2)
 
 
 def test_views_are_fits_of_their_own_in_one_split(images: Images, tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ __all__ = ["Chunk", "Shapes", "blocks", "grid"]
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each parameter by its key in the state dict: weight and bias of each layer in turn."""
 
-_MOMENTS = (0.9, 0.999)
 _EPSILON = 1e-8
 
 
@@ -43,9 +42,18 @@ class Chunk:
         targets: colours in [0, 1].
         shapes: of the networks' parameters.
         omega: frequency of the sines.
+        moments: what Adam keeps of its means of the gradient and of its square in each step.
     """
 
-    def __init__(self, parameters: Tensor, targets: Tensor, shapes: Shapes, omega: float) -> None:
+    def __init__(
+        self,
+        parameters: Tensor,
+        targets: Tensor,
+        shapes: Shapes,
+        omega: float,
+        moments: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
+        self.moments = moments
         self.parameters, self.targets = parameters.clone(), targets.flatten(2)
         self.scaled, self.gradient, self.mean, self.square, self.scale = (
             torch.zeros_like(parameters) for _ in range(5)
@@ -114,7 +122,7 @@ class Chunk:
         """One step of Adam, numbered from 1, down the mean squared error."""
         error = self.outputs().sub_(self.targets)
         self.backward(error.mul_(2 / self.targets[0].numel()))
-        first, second = _MOMENTS
+        first, second = self.moments
         self.mean.lerp_(self.gradient, 1 - first)
         self.square.mul_(second).addcmul_(self.gradient, self.gradient, value=1 - second)
         torch.sqrt(self.square, out=self.scale).div_(math.sqrt(1 - second**number)).add_(_EPSILON)

@@ -257,5 +257,9 @@ def _cnn_manifest(images: Images, settings: CnnSettings, classes: int, plan: Pla
 
 
 def _kept(settings: SirenSettings | CnnSettings) -> dict[str, Any]:
-    # How many networks share a thread is a matter of speed: it does not tell zoos apart.
-    return {key: value for key, value in asdict(settings).items() if key != "chunk"}
+    # How many networks share a thread is a matter of speed: it does not tell zoos apart. Moments are told where they
+    # are not Adam's own: zoos that were made before one could choose are gone on with.
+    kept = {key: value for key, value in asdict(settings).items() if key != "chunk"}
+    if isinstance(settings, SirenSettings) and settings.moments == SirenSettings.moments:
+        del kept["moments"]
+    return kept
