@@ -3,7 +3,9 @@
 All ways take the gradient of the same networks at the same images, on one thread, in turns; the best turn of each
 counts. Figures are milliseconds of processor time for one network's batch, forward and backward, without optimiser;
 `ratio` is to the fastest of the loops over networks. `step` is a whole step of the package, with optimiser, data and
-the dropout of its default settings. Prints one JSON object.
+the dropout of its default settings. `shares` takes a step of eight networks apart: microseconds of processor time per
+network, and the rates of the products, operations at positions that no valid output has not counted. Prints one JSON
+object.
 
     python benchmarks/speed/cnn.py [--batch 32] [--chunks 4 8 16 32] [--turns 5]
 """
@@ -21,7 +23,14 @@ from torch.nn import functional
 
 from weightspace.allocator import keep_freed_memory
 from weightspace.zoo.generate.cnn import CnnSettings, member, state_of
-from weightspace.zoo.generate.convolution import Passes, layers, packing
+from weightspace.zoo.generate.convolution import (
+    Passes,
+    _convolve,
+    _input_gradient,
+    _kernel_gradient,
+    layers,
+    packing,
+)
 from weightspace.zoo.generate.group import Group
 from weightspace.zoo.generate.pixels import Pixels, prepare
 
@@ -129,6 +138,48 @@ def measure(networks: int, batch: int, turns: int) -> dict[str, float]:
     return {name: 1e3 * seconds / networks for name, seconds in best.items()}
 
 
+def shares(batch: int, turns: int, networks: int = 8) -> dict[str, float]:
+    """Microseconds of one network's step, part by part; GFLOP/s of the products at valid positions."""
+    chance = np.random.default_rng(0)
+    data = prepare(chance.integers(0, 256, (500, 32, 32), np.uint8), chance.integers(0, 10, 500))
+    group = Group(data, "relu", batch, 10)
+    settings = CnnSettings(batch=batch, images=500, steps=(1000, 1000))
+    group.fill([partial(member, settings, 500, 10, number) for number in range(networks)], networks)
+    group.advance()
+    passes, weights, gradients = group._passes, group._views, group._gradients
+    rows = torch.from_numpy(chance.integers(0, 500, (networks, batch)))
+    bytes_, error = group._chance(), torch.full((networks, batch, 10), 1e-3)
+    small, between, last = passes._third_gradient, passes._between_gradient, passes._last_gradient
+    spare = torch.empty_like(group.parameters)
+    parts: dict[str, Callable[[], object]] = {
+        "images": lambda: data.gather(rows, passes),
+        "random bytes": group._chance,
+        "masks": lambda: passes.drop(bytes_, group._dropped),
+        "forward": lambda: passes.forward(weights),
+        "back": lambda: passes.backward(weights, gradients, error),
+        "optimiser": lambda: group._descent.step(group.parameters, group._gradient.mul_(0), spare),
+        "second convolution": lambda: _convolve(passes.second, weights.second, passes._between, 8),
+        "second, its kernel": lambda: _kernel_gradient(passes.second, between, gradients.second, 8),
+        "second, its input": lambda: _input_gradient(passes._second_gradient, weights.second, between, 8),
+        "third convolution": lambda: _convolve(passes.third, weights.third, passes.last, 4),
+        "third, its kernel": lambda: _kernel_gradient(passes.third, last, gradients.third, 4),
+        "third, its input": lambda: _input_gradient(small, weights.third, last, 4),
+        "whole step": group.advance,
+    }
+    best = dict.fromkeys(parts, float("inf"))
+    for _ in range(10 * turns):
+        for name, part in parts.items():
+            start = time.process_time()
+            part()
+            best[name] = min(best[name], 1e6 * (time.process_time() - start) / networks)
+    told = {name: round(value, 1) for name, value in best.items()}
+    # Operations of one pass at the 7 x 7 and 3 x 3 positions that exist.
+    for name, positions in (("second", 49), ("third", 9)):
+        spent = sum(value for part, value in best.items() if part.startswith(name))
+        told[f"{name}, gigaflop_per_second"] = round(3 * 2e-3 * positions * 9 * 16 * 16 * batch / spent, 1)
+    return told
+
+
 def report(batch: int, chunks: list[int], turns: int) -> dict[str, object]:
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -140,7 +191,7 @@ def report(batch: int, chunks: list[int], turns: int) -> dict[str, object]:
             "milliseconds": {name: round(value, 3) for name, value in found.items()},
             "ratio": {name: round(slowest / value, 2) for name, value in found.items()},
         }
-    return {"torch": torch.__version__, "batch": batch, "networks": told}
+    return {"torch": torch.__version__, "batch": batch, "networks": told, "shares": shares(batch, turns)}
 
 
 if __name__ == "__main__":
