@@ -69,7 +69,7 @@ def test_manifest_refuses_what_json_cannot_hold(value: object) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"version": 2}, "zoo format 2; this weightspace reads format 1. Remedy: upgrade"),
+        ({"version": 3}, "zoo format 3; this weightspace reads formats 1 to 2. Remedy: upgrade"),
         ({"format": "other"}, "not the manifest of a zoo"),
         ({"spec": {"axes": 3}}, "entry missing or damaged: not the JSON of a NetworkSpec"),
         ({"settings": 3}, "entry missing or damaged"),

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from weightspace.errors import DataError, FormatError, unknown
 from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures, unflatten
 from weightspace.zoo.format import Manifest
-from weightspace.zoo.shard import Shard, committed, read_shard, verify
+from weightspace.zoo.precision import PRECISIONS, widened
+from weightspace.zoo.shard import Shard, committed, mapped, read_shard
 from weightspace.zoo.split import SPLITS
 from weightspace.zoo.store import Problem, check, read_manifest
 
@@ -23,6 +24,8 @@ __all__ = ["Rows", "Zoo", "open_zoo"]
 
 Rows = int | slice | Sequence[int] | np.ndarray | Tensor
 
+# Rows from this many bytes on are copied one by one, each straight into its place.
+_LONG_ROW = 4096
 _NO_NETWORKS = pa.schema([("number", pa.int64()), ("split", pa.string())])
 
 
@@ -58,7 +61,9 @@ class Zoo:
         if chosen is not None:
             self.table = self.table.take(pa.array(chosen)).combine_chunks()
         self._shards = tuple(shards)
-        self._ends = np.cumsum([shard.layout.networks for shard in shards], dtype=np.int64)
+        sizes = np.array([shard.layout.networks for shard in shards], np.int64)
+        self._ends = np.cumsum(sizes)
+        self._begins = self._ends - sizes
         self._blocks: dict[int, np.ndarray] = {}
 
     @property
@@ -133,7 +138,7 @@ class Zoo:
         chosen = wanted if self._chosen is None else self._chosen[wanted]
         return Zoo(self.path, self.manifest, self._shards, self.problems, chosen)
 
-    def features(self, rows: Rows = slice(None)) -> WeightFeatures:
+    def features(self, rows: Rows = slice(None), *, dtype: torch.dtype = torch.float32) -> WeightFeatures:
         """The chosen networks, in the order asked for, as copies that may be changed.
 
         Each shard is verified in full before its first row is given away.
@@ -143,6 +148,23 @@ class Zoo:
 
         Args:
             rows: a slice, or row numbers from 0; a single number gives a batch of one. Default: all.
+            dtype: of the result, whatever the weights are stored in.
+
+        Raises:
+            DataError: a row that the zoo does not have.
+            FormatError: a shard that is damaged; rows of other shards remain readable.
+        """
+        return unflatten(self.spec, self.matrix(rows, dtype=dtype))
+
+    def matrix(self, rows: Rows = slice(None), *, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The chosen networks as rows of a matrix, parameters in the order of the spec; otherwise as `features`.
+
+        Shapes:
+            rows: ``(batch,)``; result: ``(batch, parameters)``.
+
+        Args:
+            rows: as those of `features`.
+            dtype: likewise.
 
         Raises:
             DataError: a row that the zoo does not have.
@@ -151,19 +173,16 @@ class Zoo:
         wanted = self._wanted(rows)
         if self._chosen is not None:
             wanted = self._chosen[wanted]
+        raw = np.empty((len(wanted), self.spec.numel), PRECISIONS[self.manifest.dtype].raw)
         shard_of = np.searchsorted(self._ends, wanted, side="right")
-        order = np.argsort(shard_of, kind="stable")
-        grouped = shard_of[order]
-        flat = np.empty((len(wanted), self.spec.numel), np.float32)
-        for position in np.unique(grouped):
-            start, stop = np.searchsorted(grouped, (position, position + 1))
-            first = self._ends[position] - self._shards[position].layout.networks
-            # "clip" writes straight into its place; the rows are known to exist.
-            local = wanted[order[start:stop]] - first
-            np.take(self._block(int(position)), local, axis=0, out=flat[start:stop], mode="clip")
-        if (np.diff(order) < 0).any():
-            flat = flat.take(np.argsort(order), axis=0)
-        return unflatten(self.spec, torch.from_numpy(flat))
+        local = wanted - self._begins[shard_of]
+        touched = {position: self._block(position) for position in np.unique(shard_of).tolist()}
+        if raw.itemsize * raw.shape[1] >= _LONG_ROW:
+            for place, (position, row) in enumerate(zip(shard_of.tolist(), local.tolist(), strict=True)):
+                raw[place] = touched[position][row]
+        else:
+            _gather(raw, touched, shard_of, local)
+        return widened(raw, self.manifest.dtype, dtype)
 
     def _wanted(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Row numbers as an array, all of them existing."""
@@ -186,11 +205,7 @@ class Zoo:
     def _block(self, position: int) -> np.ndarray:
         """The mapped weights of a shard, verified when first touched."""
         if position not in self._blocks:
-            shard = self._shards[position]
-            verify(shard)
-            size = (shard.layout.networks, shard.layout.parameters)
-            mapped = np.memmap(shard.path, "<f4", "r", offset=shard.layout.offset, shape=size)
-            self._blocks[position] = np.asarray(mapped)
+            self._blocks[position] = mapped(self._shards[position])
         return self._blocks[position]
 
 
@@ -229,6 +244,31 @@ def open_zoo(path: str | Path, *, skip_damaged: bool = False) -> Zoo:
         except FormatError as failure:
             raise FormatError(f"{failure} Or read the others: open_zoo({str(path)!r}, skip_damaged=True).") from failure
     return Zoo(root, manifest, shards, problems)
+
+
+def _gather(
+    out: np.ndarray,
+    blocks: Mapping[int, np.ndarray],
+    shard_of: npt.NDArray[np.int64],
+    local: npt.NDArray[np.int64],
+) -> None:
+    """Copies short rows, all those of a shard at a time.
+
+    Shapes:
+        out: ``(batch, parameters)``; blocks: of each shard ``(networks, parameters)``; shard_of, local: ``(batch,)``.
+    """
+    order = np.argsort(shard_of, kind="stable")
+    ends = np.flatnonzero(np.diff(shard_of[order], append=-1)) + 1
+    begin = 0
+    for end in ends.tolist():
+        places = order[begin:end]
+        block = blocks[int(shard_of[places[0]])]
+        if end - begin == len(out):
+            # "clip" writes straight into its place; the rows are known to exist.
+            np.take(block, local, axis=0, out=out, mode="clip")
+        else:
+            out[places] = block[local[places]]
+        begin = end
 
 
 def _opened(path: Path, *, skip_damaged: bool, chosen: npt.NDArray[np.int64] | None) -> Zoo:

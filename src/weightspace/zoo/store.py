@@ -11,6 +11,9 @@ from weightspace.disk import LEFTOVER, staged, sweep, write_atomic, writing
 from weightspace.errors import FormatError, ShapeError
 from weightspace.weights import WeightFeatures, flatten
 from weightspace.zoo.format import MANIFEST_FILE, SHARD_FOLDER, Manifest, encode_table, encode_weights
+from weightspace.zoo.link import check_inside
+from weightspace.zoo.lock import hold
+from weightspace.zoo.precision import rounded
 from weightspace.zoo.shard import REMOVE, committed, read_shard, shard_files, verify
 from weightspace.zoo.split import SPLITS
 
@@ -49,7 +52,7 @@ class ZooWriter:
 
     Raises:
         FormatError: the folder holds a zoo with another manifest, or something that is no zoo.
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written, or another process writes to it.
 
     Example:
         >>> import tempfile
@@ -68,6 +71,11 @@ class ZooWriter:
     def __init__(self, path: str | Path, manifest: Manifest) -> None:
         self.path = Path(path)
         self.manifest = manifest
+        _existing(self.path, manifest)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            hold(self, self.path)
+        # Once more, now that nobody else writes.
         known = _existing(self.path, manifest)
         for folder in (self.path, self.path / SHARD_FOLDER):
             sweep(folder)
@@ -89,6 +97,8 @@ class ZooWriter:
     def write(self, shard: int, features: WeightFeatures, table: pa.Table) -> None:
         """Commits one shard; one of the same number that is there is replaced.
 
+        Weights are stored in the type that the manifest states, rounded to the nearest number that it has.
+
         Shapes:
             features: ``(batch, *axes, 1)``, float32; table: ``batch`` rows.
 
@@ -98,13 +108,15 @@ class ZooWriter:
             table: one row per network, with at least ``number`` (int64, unique in the zoo) and ``split`` (text).
 
         Raises:
-            FormatError: networks of another architecture, or a table that lacks a column or holds a wrong value.
+            FormatError: networks of another architecture, a weight that the zoo's type cannot hold, or a table that
+                lacks a column or holds a wrong value.
             ShapeError: more than one channel, another type than float32, or unequal numbers of networks and rows.
             StorageError: the disk is full or may not be written. The other shards are unharmed.
         """
         _check_features(self.manifest, features)
         _check_table(table, len(features))
-        weights = encode_weights(flatten(features))
+        numbers = table["number"].to_numpy()
+        weights = encode_weights(rounded(flatten(features), self.manifest.dtype, self.manifest.spec, numbers))
         weights_path, table_path = shard_files(self.path, shard)
         content = encode_table(table, weights, self.manifest)
         with staged(weights_path, weights) as move_weights, staged(table_path, content) as move_table:
@@ -126,12 +138,18 @@ def check(path: str | Path) -> list[Problem]:
     root, problems = Path(path), []
     manifest = read_manifest(root)
     seen: dict[int, int] = {}
+    columns: tuple[int, pa.Schema] | None = None
     for number in committed(root):
         try:
             shard = read_shard(root, number, manifest)
             verify(shard)
         except FormatError as failure:
             problems.append(Problem(number, str(failure)))
+            continue
+        columns = columns or (number, shard.table.schema)
+        if shard.table.schema != columns[1]:
+            text = f"shard {number} of {root} has other columns than shard {columns[0]}. {REMOVE}"
+            problems.append(Problem(number, text))
             continue
         for network in shard.table["number"].to_pylist():
             if seen.setdefault(network, number) != number:
@@ -158,6 +176,7 @@ def read_manifest(path: str | Path) -> Manifest:
             f"Remedy: give the folder of a zoo, or {hint} with `weightspace zoo make`."
         )
     try:
+        check_inside(root, file)
         return Manifest.from_json(file.read_bytes())
     except OSError as failure:
         raise FormatError(f"cannot read {file}: {failure.strerror}. Remedy: make it readable for you.") from failure
@@ -176,6 +195,7 @@ def _existing(path: Path, manifest: Manifest) -> Manifest | None:
                 f"{path} holds a zoo that was made otherwise: {text}. "
                 f"Remedy: use the settings of that zoo to go on with it, or give another folder."
             )
+        _check_appended(path, known, manifest)
         return known
     if path.exists() and not path.is_dir():
         raise FormatError(f"{path} is a file; expected a folder for the zoo. Remedy: give another path.")
@@ -186,6 +206,16 @@ def _existing(path: Path, manifest: Manifest) -> Manifest | None:
             f"Remedy: give a new or empty folder."
         )
     return None
+
+
+def _check_appended(path: Path, known: Manifest, manifest: Manifest) -> None:
+    """Refuses to write over networks of others that were added behind those of a recipe."""
+    appended = len(known.appended)
+    if appended and manifest.appended[:appended] != known.appended and (manifest.count or 0) > (known.own_count or 0):
+        raise FormatError(
+            f"{path} cannot grow: networks of {known.appended[-1].get('name')!r} were appended to it. "
+            f"Remedy: make the larger zoo in another folder, and append to that."
+        )
 
 
 def _foreign(path: Path, manifest: Manifest) -> str | None:
