@@ -34,6 +34,9 @@ _VERBS = {
 _ZOO_VERBS = {
     "make": "Fit one network per image into a zoo; or make other zoos, or plumes.",
     "import": "Read networks that are stored in another format into a zoo.",
+    "merge": "Write the networks of several zoos to a new one.",
+    "append": "Add the networks of zoos to another.",
+    "take": "Write some networks of a zoo, or all in another type, to a new one.",
     "info": "Say what a zoo, or a set of plumes, holds.",
     "check": "Read every file and compare its checksum.",
 }

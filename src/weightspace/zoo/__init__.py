@@ -1,5 +1,7 @@
 """Zoos: networks on disk with a table, their splits, the images they were made from; smoke plumes (floor 5)."""
 
+from weightspace.zoo.composition import MergeSettings, append, merge, take
+from weightspace.zoo.condition import where
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.ensemble import EarlyStop
@@ -25,6 +27,7 @@ __all__ = [
     "Images",
     "LogUniform",
     "Manifest",
+    "MergeSettings",
     "Plumes",
     "Problem",
     "Protocol",
@@ -32,6 +35,7 @@ __all__ = [
     "Windows",
     "Zoo",
     "ZooWriter",
+    "append",
     "assign",
     "background",
     "check",
@@ -40,10 +44,13 @@ __all__ = [
     "load_images",
     "load_or_digits",
     "load_pictures",
+    "merge",
     "noisy",
     "open_plumes",
     "open_zoo",
     "rectangles",
     "rotated",
+    "take",
     "turn",
+    "where",
 ]

@@ -72,6 +72,11 @@ class Zoo:
         return self.manifest.spec
 
     @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The shards that it is read from, all of them even where only some rows were chosen."""
+        return self._shards
+
+    @property
     def checksum(self) -> str:
         """sha256 (hex) over the recorded digests of the manifest and of every shard, and the rows that were chosen."""
         digest = hashlib.sha256(self.manifest.digest.encode())

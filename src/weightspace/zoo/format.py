@@ -42,6 +42,7 @@ __all__ = [
     "decode_table",
     "encode_table",
     "encode_weights",
+    "leaves",
     "read_layout",
     "read_stored",
     "rows_digest",
@@ -177,7 +178,7 @@ class Manifest:
 
     def differences(self, other: "Manifest") -> dict[str, tuple[Any, Any]]:
         """Each entry of the identity that differs: ``{"settings.omega": (here, there)}``."""
-        here, there = _leaves(self.identity()), _leaves(other.identity())
+        here, there = leaves(self.identity()), leaves(other.identity())
         keys = [*here, *(key for key in there if key not in here)]
         return {key: (here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)}
 
@@ -413,13 +414,13 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _leaves(plain: Any, prefix: str = "") -> dict[str, Any]:
+def leaves(plain: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings, and lists of them, as one mapping with dotted keys."""
     if isinstance(plain, list) and plain and all(isinstance(item, Mapping) for item in plain):
         plain = {str(position): item for position, item in enumerate(plain)}
     if not isinstance(plain, Mapping) or not plain:
         return {prefix: plain}
-    leaves: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in plain.items():
-        leaves |= _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    return leaves
+        found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
