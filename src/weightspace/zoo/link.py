@@ -1,5 +1,6 @@
 """Which links inside a zoo's folder are followed: those that stay there, or in the blobs of the hub's own cache."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def check_inside(root: Path, path: Path) -> None:
     """
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
-        real = path.resolve(strict=True)
+        # Path.resolve has an error of its own for loops, which is no OSError.
+        real = Path(os.path.realpath(path, strict=True))
         if not any(real.is_relative_to(place) for place in _allowed(root.resolve())):
             raise FormatError(
                 f"{path} is a link to {real}, out of the zoo; it was not read. Remedy: copy what it leads to into its "
