@@ -15,7 +15,7 @@ from weightspace.errors import DataError, FormatError, unknown
 from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures, unflatten
 from weightspace.zoo.format import Manifest
-from weightspace.zoo.precision import PRECISIONS, widened
+from weightspace.zoo.precision import PRECISIONS
 from weightspace.zoo.shard import Shard, committed, mapped, read_shard
 from weightspace.zoo.split import SPLITS
 from weightspace.zoo.store import Problem, check, read_manifest
@@ -26,6 +26,8 @@ Rows = int | slice | Sequence[int] | np.ndarray | Tensor
 
 # Rows from this many bytes on are copied one by one, each straight into its place.
 _LONG_ROW = 4096
+# Bytes that are read before they are turned into another type: few enough to lie in a cache.
+_CACHED = 1 << 19
 _NO_NETWORKS = pa.schema([("number", pa.int64()), ("split", pa.string())])
 
 
@@ -178,16 +180,22 @@ class Zoo:
         wanted = self._wanted(rows)
         if self._chosen is not None:
             wanted = self._chosen[wanted]
-        raw = np.empty((len(wanted), self.spec.numel), PRECISIONS[self.manifest.dtype].raw)
         shard_of = np.searchsorted(self._ends, wanted, side="right")
         local = wanted - self._begins[shard_of]
-        touched = {position: self._block(position) for position in np.unique(shard_of).tolist()}
-        if raw.itemsize * raw.shape[1] >= _LONG_ROW:
-            for place, (position, row) in enumerate(zip(shard_of.tolist(), local.tolist(), strict=True)):
-                raw[place] = touched[position][row]
-        else:
-            _gather(raw, touched, shard_of, local)
-        return widened(raw, self.manifest.dtype, dtype)
+        blocks = {position: self._block(position) for position in set(shard_of.tolist())}
+        stored, shape = PRECISIONS[self.manifest.dtype], (len(wanted), self.spec.numel)
+        if dtype == stored.torch:
+            raw = np.empty(shape, stored.raw)
+            _gather(raw, blocks, shard_of, local)
+            return torch.from_numpy(raw).view(dtype)
+        out = torch.empty(shape, dtype=dtype)
+        rows = max(1, _CACHED // (self.spec.numel * stored.torch.itemsize))
+        raw = np.empty((min(rows, shape[0]), shape[1]), stored.raw)
+        for begin in range(0, len(wanted), rows):
+            part = out[begin : begin + rows]
+            _gather(raw[: len(part)], blocks, shard_of[begin : begin + rows], local[begin : begin + rows])
+            part.copy_(torch.from_numpy(raw[: len(part)]).view(stored.torch))
+        return out
 
     def _wanted(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Row numbers as an array, all of them existing."""
@@ -257,22 +265,21 @@ def _gather(
     shard_of: npt.NDArray[np.int64],
     local: npt.NDArray[np.int64],
 ) -> None:
-    """Copies short rows, all those of a shard at a time.
+    """Copies rows of shards: long ones one by one into their places, short ones all of a shard at a time.
 
     Shapes:
         out: ``(batch, parameters)``; blocks: of each shard ``(networks, parameters)``; shard_of, local: ``(batch,)``.
     """
+    if out.strides[0] >= _LONG_ROW:
+        for place, (position, row) in enumerate(zip(shard_of.tolist(), local.tolist(), strict=True)):
+            out[place] = blocks[position][row]
+        return
     order = np.argsort(shard_of, kind="stable")
     ends = np.flatnonzero(np.diff(shard_of[order], append=-1)) + 1
     begin = 0
     for end in ends.tolist():
         places = order[begin:end]
-        block = blocks[int(shard_of[places[0]])]
-        if end - begin == len(out):
-            # "clip" writes straight into its place; the rows are known to exist.
-            np.take(block, local, axis=0, out=out, mode="clip")
-        else:
-            out[places] = block[local[places]]
+        out[places] = blocks[int(shard_of[places[0]])][local[places]]
         begin = end
 
 

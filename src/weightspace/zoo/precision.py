@@ -1,4 +1,4 @@
-"""The types in which a zoo's weights are stored: what rounding them may not do, and how they are read back."""
+"""The types in which a zoo's weights are stored: what rounding them may not do."""
 
 from dataclasses import dataclass
 from itertools import accumulate
@@ -11,10 +11,7 @@ from torch import Tensor
 from weightspace.errors import FormatError, unknown
 from weightspace.spec import NetworkSpec
 
-__all__ = ["PRECISIONS", "Precision", "precision_of", "rounded", "widened"]
-
-# Bytes that are widened at a time: they and what comes of them fit into a cache.
-_CACHED = 1 << 19
+__all__ = ["PRECISIONS", "Precision", "precision_of", "rounded"]
 
 
 @dataclass(frozen=True)
@@ -93,27 +90,6 @@ def rounded(flat: Tensor, name: str, spec: NetworkSpec, numbers: npt.NDArray[np.
             f"network {numbers[row]} cannot be stored as {kind.name}: {_parameter(spec, column)} is "
             f"{flat[row, column].item():.6g}, beyond {torch.finfo(kind.torch).max:.6g}. Remedy: store it as {remedy}."
         )
-    return out
-
-
-def widened(raw: np.ndarray, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Weights as they are stored, turned into tensors of a type for computing; without a copy where it is the same.
-
-    Shapes:
-        raw: ``(networks, parameters)``; result: as raw.
-
-    Args:
-        raw: what was read.
-        name: of the stored type.
-        dtype: of the result.
-    """
-    stored = torch.from_numpy(raw).view(precision_of(name).torch)
-    if stored.dtype == dtype:
-        return stored
-    out = torch.empty(stored.shape, dtype=dtype)
-    rows = max(1, _CACHED // max(1, raw.strides[0]))
-    for target, part in zip(out.split(rows), stored.split(rows), strict=True):
-        target.copy_(part)
     return out
 
 
