@@ -47,3 +47,18 @@ def test_merge_and_append(run: Program, zoo: Path, tmp_path: Path) -> None:
     assert run("zoo", "check", tmp_path / "train").out == f"{total} networks, all sound.\n"
     every = run("zoo", "append", tmp_path / "test", zoo, "--duplicates", "first")
     assert every.out == f"{tmp_path / 'test'}: 300 networks of 33 parameters.\n"
+
+
+def test_a_card_and_an_export(run: Program, zoo: Path, tmp_path: Path) -> None:
+    card = zoo / "README.md"
+    assert "300 trained networks of 33 parameters" in card.read_text()
+    assert run("zoo", "card", zoo, "--license", "mit").out == f"{card} is written.\n"
+    assert "license: mit" in card.read_text()
+    card.write_text("mine")
+    kept = run("zoo", "card", zoo)
+    assert kept.code == 1
+    assert "it is kept" in kept.out
+    assert card.read_text() == "mine"
+    assert run("zoo", "card", zoo, "--replace").code == 0
+    assert run("zoo", "export", zoo, tmp_path / "out").out == f"{tmp_path / 'out'}: 300 networks with their weights.\n"
+    assert (tmp_path / "out" / "data" / "00000.parquet").exists()

@@ -37,6 +37,8 @@ _ZOO_VERBS = {
     "merge": "Write the networks of several zoos to a new one.",
     "append": "Add the networks of zoos to another.",
     "take": "Write some networks of a zoo, or all in another type, to a new one.",
+    "export": "Write a zoo as a data set of Parquet files.",
+    "card": "Write the card of a zoo, as the Hugging Face hub shows it.",
     "info": "Say what a zoo, or a set of plumes, holds.",
     "check": "Read every file and compare its checksum.",
 }

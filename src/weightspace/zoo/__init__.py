@@ -1,8 +1,10 @@
 """Zoos: networks on disk with a table, their splits, the images they were made from; smoke plumes (floor 5)."""
 
+from weightspace.zoo.card import write_card
 from weightspace.zoo.composition import MergeSettings, append, merge, take
 from weightspace.zoo.condition import where
 from weightspace.zoo.dataset import Zoo, open_zoo
+from weightspace.zoo.exchange import export, from_dataset, to_dataset
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.ensemble import EarlyStop
 from weightspace.zoo.generate.examples import Augment, Examples
@@ -40,7 +42,9 @@ __all__ = [
     "background",
     "check",
     "check_plumes",
+    "export",
     "fit",
+    "from_dataset",
     "load_images",
     "load_or_digits",
     "load_pictures",
@@ -51,6 +55,8 @@ __all__ = [
     "rectangles",
     "rotated",
     "take",
+    "to_dataset",
     "turn",
     "where",
+    "write_card",
 ]

@@ -20,6 +20,7 @@ from torch import Tensor
 from weightspace.errors import DataError, FormatError
 from weightspace.spec import NetworkSpec
 from weightspace.weights import unflatten
+from weightspace.zoo.card import write_card
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest, leaves
 from weightspace.zoo.precision import precision_of
@@ -93,7 +94,7 @@ def take(zoo: Zoo, out: str | Path, *, dtype: str | None = None, progress: Progr
     )
     draft = _Draft([(zoo, np.arange(len(zoo)))], zoo.table)
     draft.write(ZooWriter(out, manifest), progress)
-    return open_zoo(out)
+    return _finished(out)
 
 
 def merge(
@@ -130,7 +131,7 @@ def merge(
     table = table.append_column(_ORIGIN[1], pa.array(union.origin_number))
     draft = _Draft(list(zip(zoos, union.kept, strict=True)), table)
     draft.write(ZooWriter(out, manifest), progress)
-    return open_zoo(out)
+    return _finished(out)
 
 
 def append(
@@ -182,7 +183,14 @@ def append(
         manifest = replace(manifest, appended=[*before, added], count=count)
     draft = _Draft([(zoo, union.kept[1])], table)
     draft.write(ZooWriter(path, manifest), progress, first if known is None else known["first_shard"])
-    return open_zoo(path)
+    return _finished(path)
+
+
+def _finished(path: str | Path) -> Zoo:
+    """The zoo that was written, with a card."""
+    zoo = open_zoo(path)
+    write_card(zoo)
+    return zoo
 
 
 def shard_rows(spec: NetworkSpec) -> int:

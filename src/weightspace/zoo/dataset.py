@@ -270,11 +270,13 @@ def _gather(
     Shapes:
         out: ``(batch, parameters)``; blocks: of each shard ``(networks, parameters)``; shard_of, local: ``(batch,)``.
     """
+    # As they lie on the disk: neighbours share pages, and what leads to them.
+    order = np.lexsort((local, shard_of))
     if out.strides[0] >= _LONG_ROW:
-        for place, (position, row) in enumerate(zip(shard_of.tolist(), local.tolist(), strict=True)):
+        ordered = (order.tolist(), shard_of[order].tolist(), local[order].tolist())
+        for place, position, row in zip(*ordered, strict=True):
             out[place] = blocks[position][row]
         return
-    order = np.argsort(shard_of, kind="stable")
     ends = np.flatnonzero(np.diff(shard_of[order], append=-1)) + 1
     begin = 0
     for end in ends.tolist():

@@ -223,7 +223,7 @@ def _foreign(path: Path, manifest: Manifest) -> str | None:
     if not path.exists():
         return None
     for entry in sorted(path.iterdir()):
-        if entry.name != SHARD_FOLDER and not entry.name.endswith(LEFTOVER):
+        if entry.name not in (SHARD_FOLDER, "README.md") and not entry.name.endswith(LEFTOVER):
             return entry.name
     for number in committed(path):
         try:

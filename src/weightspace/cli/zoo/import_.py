@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
+from weightspace.zoo import write_card
 from weightspace.zoo.readers import ImportSettings, import_zoo
 
 __all__ = ["import_"]
@@ -34,6 +35,7 @@ def import_(
         zoo = import_zoo(
             format, source, dest, settings, progress=lambda done, total: report(f"Reading {format}", done, total, "")
         )
+    write_card(zoo)
     told = quality(zoo)
     print(f"{dest}: {size(zoo)} networks of {zoo.spec.numel:,} parameters{', ' + told if told else ''}.")
     for note in zoo.manifest.source.get("notes", ()):

@@ -13,7 +13,7 @@ from weightspace.cli.zoo.info import quality, size
 from weightspace.cli.zoo.plume import plume
 from weightspace.cli.zoo.policy import policy
 from weightspace.errors import TrainingError
-from weightspace.zoo import Zoo, load_images, load_pictures
+from weightspace.zoo import Zoo, load_images, load_pictures, write_card
 from weightspace.zoo.generate import (
     CnnSettings,
     Engine,
@@ -197,6 +197,7 @@ def _made(out: Path, doing: str, count: int, work: Callable[[Callable[[int], Non
             report(doing, done, count, "")
 
         zoo = work(advance)
+    write_card(zoo)
     print(f"{out}: {size(zoo)} networks of {zoo.spec.numel:,} parameters, {quality(zoo)}.")
 
 

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
+from weightspace.zoo import write_card
 from weightspace.zoo.generate import Engine, PolicySettings, make_policy_zoo
 
 __all__ = ["policy"]
@@ -39,4 +40,5 @@ def policy(
             report(f"Learning {settings.environment}", done, count, "runs")
 
         zoo = make_policy_zoo(out, settings, count=count, progress=advance, engine=engine)
+    write_card(zoo)
     print(f"{out}: {size(zoo)} policies of {zoo.spec.numel:,} parameters, {quality(zoo)}.")
