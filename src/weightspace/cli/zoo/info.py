@@ -93,7 +93,7 @@ def _spread(scaled: npt.NDArray[np.float64]) -> str:
 def _facts(zoo: Zoo) -> Iterator[tuple[str, str]]:
     manifest = zoo.manifest
     yield "networks", f"{size(zoo)}, by the recipe {manifest.recipe}"
-    yield "parameters", f"{zoo.spec.numel:,} each"
+    yield "parameters", f"{zoo.spec.numel:,} each, stored as {manifest.dtype}"
     yield "free units", ", ".join(f"{axis.size} x {axis.symmetry}" for axis in zoo.spec.free_axes) or "none"
     yield "splits", ", ".join(f"{name} {len(zoo.split(name)):,}" for name in SPLITS)
     if "label" in zoo.table.column_names and len(zoo):
@@ -112,6 +112,10 @@ def _facts(zoo: Zoo) -> Iterator[tuple[str, str]]:
     for name, entries in (("source", manifest.source), ("settings", settings), ("forward", manifest.forward)):
         if entries:
             yield name, _listed(entries)
+    for name in ("provenance", "appended"):
+        told = [f"{entry.get('name')}: {entry.get('networks')} networks" for entry in getattr(manifest, name)]
+        if told:
+            yield name, "\n".join(told)
     yield "checksum", zoo.checksum
 
 
