@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -21,6 +22,7 @@ import torch
 import weightspace.disk
 import weightspace.zoo.composition
 import weightspace.zoo.generate.recipe
+import weightspace.zoo.store
 from weightspace.zoo import check, load_images, open_zoo
 from weightspace.zoo.composition import append, merge, take
 from weightspace.zoo.generate import SirenSettings, make_siren_zoo
@@ -119,10 +121,10 @@ def digest(path: Path) -> dict[str, str]:
 
 def trials(work: Callable[[Path], object], root: Path, chance: Random, count: int) -> dict[str, int]:
     """Runs that are killed one to three times, against one that is not."""
-    _, points = child(work, root / "whole", chance, None)
-    expected, kills = digest(root / "whole"), 0
+    _, points = child(work, root / "whole" / "zoo", chance, None)
+    expected, kills = digest(root / "whole" / "zoo"), 0
     for trial in range(count):
-        out = root / str(trial)
+        out = root / str(trial) / "zoo"  # a card has the name of its folder
         for _ in range(chance.randrange(1, 4)):
             killed, _ = child(work, out, Random(chance.random()), chance.randrange(1, points + 1))
             kills += killed
@@ -134,13 +136,38 @@ def trials(work: Callable[[Path], object], root: Path, chance: Random, count: in
     return {"files": len(expected), "points": points, "kills": kills}
 
 
+@contextmanager
+def careless(path: Path, content: bytes) -> Iterator[Callable[[], None]]:
+    """A mutant of what writes files: straight into their places."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weightspace.disk._fill(path, content)
+    yield lambda: None
+
+
+def caught(work: Callable[[Path], object], root: Path, chance: Random, count: int) -> bool:
+    """Whether a writer that is careless is found out."""
+    # Writing over what a killed run left is no error of its own.
+    fill = weightspace.disk._fill
+    weightspace.disk._fill = lambda path, content: (path.unlink(missing_ok=True), fill(path, content))[1]
+    weightspace.zoo.store.staged, staged = careless, weightspace.zoo.store.staged
+    try:
+        trials(work, root, chance, count)
+    except AssertionError:
+        return True
+    finally:
+        weightspace.zoo.store.staged, weightspace.disk._fill = staged, fill
+    return False
+
+
 def main(seed: int, count: int, kinds: Sequence[str]) -> dict[str, object]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         found = ways(Path(folder))
-        return {
+        told: dict[str, object] = {
             kind: trials(found[kind], Path(folder) / kind, Random(f"{seed} {kind}"), count) for kind in kinds or found
         }
+        told["mutant"] = caught(found["take"], Path(folder) / "mutant", Random(seed), 20)
+        return told
 
 
 if __name__ == "__main__":

@@ -349,6 +349,18 @@ def test_what_cannot_be_appended(tmp_path: Path) -> None:
     assert len(open_zoo(a.path)) == 12
 
 
+def test_weights_that_do_not_fit_are_not_planned(tmp_path: Path) -> None:
+    a = zoo(tmp_path / "a", 0, dtype="float16")
+    large = SmallZoo(tmp_path / "b")
+    large.flat[11, 0] = 1e5
+    large.write(0, 1, 2)
+    before = files(a.path)
+    with pytest.raises(FormatError, match=f"network {large.numbers[11]} cannot be stored as float16"):
+        append(a.path, open_zoo(large.path))
+    assert files(a.path) == before
+    assert append(a.path, zoo(tmp_path / "c", 1)).manifest.dtype == "float16"
+
+
 def test_appended_to_a_merged_zoo(tmp_path: Path) -> None:
     """It tells where every network comes from, and goes on to do so."""
     a, b, c, d = (zoo(tmp_path / name, seed) for seed, name in enumerate("abcd"))

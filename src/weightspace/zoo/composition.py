@@ -23,7 +23,7 @@ from weightspace.weights import unflatten
 from weightspace.zoo.card import write_card
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest, leaves
-from weightspace.zoo.precision import precision_of
+from weightspace.zoo.precision import precision_of, rounded
 from weightspace.zoo.store import ZooWriter
 
 __all__ = ["MergeSettings", "append", "merge", "shard_rows", "take"]
@@ -178,6 +178,7 @@ def append(
     table = table.select(base.table.column_names)
     manifest, first = whole.manifest, _next_shard(whole)
     if known is None:
+        _check_fits(zoo, union.kept[1], manifest.dtype)
         added = {**entry, "networks": table.num_rows, "first_shard": first, "origins": _origins(zoo)}
         count = (manifest.count or len(whole)) + table.num_rows
         manifest = replace(manifest, appended=[*before, added], count=count)
@@ -353,6 +354,16 @@ def _check_appendable(whole: Zoo, zoo: Zoo, settings: MergeSettings) -> None:
             f"{whole.path} holds networks of {whole.manifest.source.get('name')!r} and {zoo.path} of "
             f"{zoo.manifest.source.get('name')!r}, and images are told by their number alone. Remedy: merge them."
         )
+
+
+def _check_fits(zoo: Zoo, rows: Integers, dtype: str) -> None:
+    """Finds a weight that a type cannot hold before anything is planned for it."""
+    if dtype in ("float32", zoo.manifest.dtype):
+        return
+    numbers, step = zoo.column("number"), shard_rows(zoo.spec)
+    for begin in range(0, len(rows), step):
+        part = rows[begin : begin + step]
+        rounded(zoo.matrix(part), dtype, zoo.spec, numbers[part])
 
 
 def _columns(zoos: Sequence[Zoo], settings: MergeSettings) -> list[str]:
