@@ -199,6 +199,13 @@ def test_a_column_of_that_name(small_zoo: SmallZoo) -> None:
         to_dataset(open_zoo(small_zoo.path))
 
 
+def test_names_that_no_file_can_hold(small_zoo: SmallZoo) -> None:
+    zoo = open_zoo(small_zoo.path)
+    zoo.manifest = replace(zoo.manifest, recipe="\ud800", provenance=[{"name": "\ud800 | a\n# b"}, {}])
+    assert write_card(zoo)
+    assert "| ? a # b |" in (small_zoo.path / "README.md").read_text()
+
+
 def test_the_hub_reads_the_tables_by_the_card(small_zoo: SmallZoo) -> None:
     from datasets import load_dataset
 

@@ -405,3 +405,18 @@ def test_evil_provenance(tmp_path: Path) -> None:
         (a.path / "zoo.json").write_text(json.dumps({**plain, **change}))
         with pytest.raises(FormatError, match="entry missing or damaged"):
             open_zoo(a.path)
+
+
+@pytest.mark.parametrize("values", [[5] * 12, [-1] * 12, ["a"] * 12])
+def test_origins_that_lead_nowhere(tmp_path: Path, values: list[object]) -> None:
+    a = zoo(tmp_path / "a", 0, column("origin", values), column("origin_number", list(range(12))))
+    with pytest.raises(FormatError, match="that do not lead to the 1 entries of its provenance"):
+        merge([zoo(tmp_path / "b", 1), a], tmp_path / "m")
+
+
+def test_columns_of_texts(tmp_path: Path) -> None:
+    """Networks and images that somebody told by names."""
+    edits = [column(name, [f"{name} {row // 2}" for row in range(12)]) for name in ("network", "image")]
+    split = column("split", ["train"] * 12)
+    made = merge([zoo(tmp_path / "a", 0, *edits, split), zoo(tmp_path / "b", 1, *edits, split)], tmp_path / "m")
+    assert made.column("network").tolist()[:3] == ["network 0", "network 0", "network 1"]

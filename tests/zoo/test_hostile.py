@@ -96,7 +96,7 @@ def changed(content: bytes, changes: list[Change]) -> bytes:
 
 
 @pytest.mark.parametrize("file", ["zoo.json", "shards/00001.safetensors", "shards/00001.parquet"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(changes=CHANGES)
 def test_any_change_of_a_file(small_zoo: SmallZoo, file: str, changes: list[Change]) -> None:
     path = small_zoo.path / file

@@ -18,7 +18,7 @@ def killed(seed: int, trials: int) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize(("seed", "trials"), [(0, 2), pytest.param(1, 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "trials"), [(3, 1), pytest.param(1, 60, marks=pytest.mark.slow)])
 def test_killed_runs_end_in_the_same_bytes(seed: int, trials: int) -> None:
     told = killed(seed, trials)
     assert told.pop("mutant"), "a writer that is careless was not found out"

@@ -76,7 +76,7 @@ def write_card(zoo: Zoo, *, license: str | None = None, replace: bool = False) -
     if there is not None and _MARK not in there and not replace:
         return False
     kept = _LICENCE.search(there or "")
-    write_atomic(path, card(zoo, license=license or (kept["name"] if kept else None)).encode())
+    write_atomic(path, card(zoo, license=license or (kept["name"] if kept else None)).encode(errors="replace"))
     return True
 
 

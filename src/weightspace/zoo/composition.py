@@ -249,7 +249,10 @@ def _union(zoos: Sequence[Zoo], settings: MergeSettings, keep: int = 0) -> _Unio
     whole = [zoo.table.take(pa.array(rows)) for zoo, rows in zip(zoos, kept, strict=True)]
     origins = [_origins(zoo) for zoo in zoos]
     before = np.cumsum([0, *map(len, origins)])
-    origin = [_of_origin(table) + before[place] for place, table in enumerate(whole)]
+    origin = [
+        _of_origin(zoo, rows, len(origins[place])) + before[place]
+        for place, (zoo, rows) in enumerate(zip(zoos, kept, strict=True))
+    ]
     number = [table[_ORIGIN[1] if _ORIGIN[1] in table.column_names else "number"].to_numpy() for table in whole]
     tables = _renumbered([table.select(names) for table in whole], keep)
     entries, places = [entry for each in origins for entry in each], np.concatenate(origin)
@@ -257,11 +260,21 @@ def _union(zoos: Sequence[Zoo], settings: MergeSettings, keep: int = 0) -> _Unio
     return _Union(kept, table, entries, places, np.concatenate(number))
 
 
-def _of_origin(table: pa.Table) -> Integers:
+def _of_origin(zoo: Zoo, rows: Integers, origins: int) -> Integers:
     """Which entry of its zoo's origins each row comes from."""
-    if _ORIGIN[0] in table.column_names:
-        return np.asarray(table[_ORIGIN[0]].to_numpy(), np.int64)
-    return np.zeros(table.num_rows, np.int64)
+    table = zoo.table
+    if _ORIGIN[0] not in table.column_names:
+        return np.zeros(len(rows), np.int64)
+    if not all(_counted(table, name) for name in _ORIGIN) or not _within(zoo.column(_ORIGIN[0]), origins):
+        raise FormatError(
+            f"{zoo.path} has columns {' and '.join(_ORIGIN)} that do not lead to the {origins} entries of its "
+            "provenance. Remedy: restore its manifest."
+        )
+    return np.asarray(zoo.column(_ORIGIN[0])[rows], np.int64)
+
+
+def _within(values: Integers, end: int) -> bool:
+    return bool(((values >= 0) & (values < end)).all())
 
 
 def _origins(zoo: Zoo) -> list[dict[str, Any]]:
@@ -429,17 +442,22 @@ def _renumbered(tables: Sequence[pa.Table], keep: int) -> list[pa.Table]:
     return out
 
 
+def _counted(table: pa.Table, name: str) -> bool:
+    """Whether a column is there and holds whole numbers; tables of imported zoos are their owners'."""
+    return name in table.column_names and pa.types.is_integer(table.schema.field(name).type)
+
+
 def _highest(table: pa.Table, name: str) -> int:
-    return int(table[name].to_numpy().max(initial=-1)) if name in table.column_names else -1
+    return int(table[name].to_numpy().max(initial=-1)) if _counted(table, name) else -1
 
 
 def _moved(table: pa.Table, numbers: int, networks: int) -> pa.Table:
     """The table with numbers from a first one on, to which `parent` leads, and with `network` moved up."""
     old, new = table["number"].to_numpy(), numbers + np.arange(table.num_rows)
     changed = {"number": new}
-    if "network" in table.column_names and pa.types.is_integer(table.schema.field("network").type):
+    if _counted(table, "network"):
         changed["network"] = table["network"].to_numpy() + networks
-    if "parent" in table.column_names and pa.types.is_integer(table.schema.field("parent").type):
+    if _counted(table, "parent"):
         became = dict(zip(old.tolist(), new.tolist(), strict=True))
         changed["parent"] = np.array([became.get(parent, -1) for parent in table["parent"].to_pylist()], np.int64)
     for name, values in changed.items():

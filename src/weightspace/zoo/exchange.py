@@ -121,7 +121,7 @@ def export(zoo: Zoo, dest: str | Path, *, license: str | None = None, progress: 
         done = min(len(zoo), (number + 1) * shard_rows(zoo.spec))
         if progress is not None:
             progress(done, len(zoo))
-    write_atomic(root / CARD_FILE, card(zoo, license=license, data="data/*.parquet").encode())
+    write_atomic(root / CARD_FILE, card(zoo, license=license, data="data/*.parquet").encode(errors="replace"))
 
 
 def _files(zoo: Zoo, root: Path) -> Iterator[tuple[pa.Table | None, Path]]:
