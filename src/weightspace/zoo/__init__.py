@@ -2,6 +2,7 @@
 
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest
+from weightspace.zoo.generate.digits import digits_zoo
 from weightspace.zoo.generate.ensemble import EarlyStop
 from weightspace.zoo.generate.examples import Augment, Examples
 from weightspace.zoo.generate.fit import FitSettings, fit
@@ -36,6 +37,7 @@ __all__ = [
     "background",
     "check",
     "check_plumes",
+    "digits_zoo",
     "fit",
     "load_images",
     "load_or_digits",

@@ -4,10 +4,13 @@ from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettin
 from weightspace.zoo.generate.classifier import Regime, make_classifier_zoo
 from weightspace.zoo.generate.cnn import CnnSettings, train_cnns
 from weightspace.zoo.generate.control import ENVIRONMENTS, Environment
+from weightspace.zoo.generate.digits import digits_zoo
+from weightspace.zoo.generate.inr import InrSettings, fit_inrs
 from weightspace.zoo.generate.plume import PlumeSettings, make_plumes
 from weightspace.zoo.generate.policy import PolicySettings, evaluate_policies, train_policies
 from weightspace.zoo.generate.policy_zoo import make_policy_zoo
-from weightspace.zoo.generate.recipe import make_cnn_zoo, make_siren_zoo
+from weightspace.zoo.generate.recipe import make_cnn_zoo, make_inr_zoo, make_siren_zoo
+from weightspace.zoo.generate.rendering import rendered
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, render
 from weightspace.zoo.generate.smoke import Smoke
 from weightspace.zoo.generate.template import modules, template
@@ -17,6 +20,7 @@ __all__ = [
     "ENVIRONMENTS",
     "CnnSettings",
     "Environment",
+    "InrSettings",
     "MlpSettings",
     "PlumeSettings",
     "PolicySettings",
@@ -24,15 +28,19 @@ __all__ = [
     "SirenSettings",
     "Smoke",
     "TransformerSettings",
+    "digits_zoo",
     "evaluate_policies",
+    "fit_inrs",
     "fit_sirens",
     "make_classifier_zoo",
     "make_cnn_zoo",
+    "make_inr_zoo",
     "make_plumes",
     "make_policy_zoo",
     "make_siren_zoo",
     "modules",
     "render",
+    "rendered",
     "template",
     "train_cnns",
     "train_policies",

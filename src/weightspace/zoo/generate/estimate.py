@@ -14,12 +14,13 @@ from weightspace.zoo.format import encode_table
 from weightspace.zoo.generate.cnn import CnnSettings
 from weightspace.zoo.generate.ensemble import vectorised_attention
 from weightspace.zoo.generate.fit import Task
+from weightspace.zoo.generate.inr import InrSettings
 from weightspace.zoo.generate.plan import Columns, Networks, Recipe
-from weightspace.zoo.generate.recipe import cnn_recipe, siren_recipe
+from weightspace.zoo.generate.recipe import cnn_recipe, inr_recipe, siren_recipe
 from weightspace.zoo.generate.siren import SirenSettings
 from weightspace.zoo.sources import Images
 
-__all__ = ["Estimate", "cnn_estimate", "estimate", "siren_estimate", "task_estimate"]
+__all__ = ["Estimate", "cnn_estimate", "estimate", "inr_estimate", "siren_estimate", "task_estimate"]
 
 # By which the number of steps grows from one try to the next, and seconds: by which the last try must be longer than
 # the first (and by that share of it), of all tries together, and of a group's first step, judged by a single network's.
@@ -103,6 +104,15 @@ def siren_estimate(images: Images, settings: SirenSettings, *, count: int) -> Es
         return siren_recipe(images, replace(settings, steps=steps), count=count)
 
     return estimate(siren_recipe(images, settings, count=count), of_steps)
+
+
+def inr_estimate(images: Images, settings: InrSettings, *, count: int) -> Estimate:
+    """What :func:`make_inr_zoo` will take."""
+
+    def of_steps(steps: int) -> Recipe:
+        return inr_recipe(images, replace(settings, steps=steps), count=count)
+
+    return estimate(inr_recipe(images, settings, count=count), of_steps)
 
 
 def cnn_estimate(images: Images, settings: CnnSettings, *, count: int) -> Estimate:

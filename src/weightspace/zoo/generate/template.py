@@ -14,17 +14,19 @@ from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettings
 from weightspace.zoo.generate.classifier import build
 from weightspace.zoo.generate.cnn import CnnSettings, cnn
+from weightspace.zoo.generate.inr import InrSettings, inr
 from weightspace.zoo.generate.policy import PolicySettings, policy
 from weightspace.zoo.generate.siren import SirenSettings, siren
 from weightspace.zoo.lora import LoRA
 
 __all__ = ["modules", "recorded", "settings_of", "template"]
 
-Known = SirenSettings | CnnSettings | MlpSettings | TransformerSettings | PolicySettings
+Known = SirenSettings | InrSettings | CnnSettings | MlpSettings | TransformerSettings | PolicySettings
 """Settings that say what the networks of a zoo are."""
 
 _RECIPES: dict[str, type[Known]] = {
     "siren": SirenSettings,
+    "inr": InrSettings,
     "cnn": CnnSettings,
     "mlp": MlpSettings,
     "transformer": TransformerSettings,
@@ -71,6 +73,8 @@ def template(manifest: Manifest) -> nn.Module:
     if isinstance(settings, PolicySettings):
         return policy(settings).eval()
     *_, last = manifest.spec.params
+    if isinstance(settings, InrSettings):
+        return inr(settings, manifest.spec.shape(last.name)[0], manifest.forward.get("frequencies")).eval()
     return siren(settings, manifest.spec.shape(last.name)[0]).eval()
 
 
