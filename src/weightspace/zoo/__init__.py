@@ -1,5 +1,6 @@
 """Zoos: networks on disk with a table, their splits, the images they were made from; smoke plumes (floor 5)."""
 
+from weightspace.zoo.collection import open_zoos
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.digits import digits_zoo
@@ -45,6 +46,7 @@ __all__ = [
     "noisy",
     "open_plumes",
     "open_zoo",
+    "open_zoos",
     "rectangles",
     "rotated",
     "turn",

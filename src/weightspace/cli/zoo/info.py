@@ -10,19 +10,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from weightspace.zoo import PROTOCOLS, Plumes, Zoo, open_plumes, open_zoo
+from weightspace.zoo import PROTOCOLS, Plumes, Zoo, open_plumes, open_zoo, open_zoos
+from weightspace.zoo.collection import COLLECTION_FILE
 from weightspace.zoo.plume import MANIFEST_FILE
 from weightspace.zoo.split import SPLITS
 
-__all__ = ["info", "plumes_there", "quality", "size"]
+__all__ = ["collection_there", "info", "plumes_there", "quality", "size"]
 
 
 def info(path: Path, /) -> None:
     """Say what a zoo holds: its networks, how they were made, from what, and how good they are. Or a set of plumes.
 
+    Of a folder of zoos, a line for each of them.
+
     Args:
         path: the folder.
     """
+    if collection_there(path):
+        for zoo in open_zoos(path):
+            print(f"{zoo.path}: {size(zoo)} networks of {zoo.spec.numel:,} parameters, {quality(zoo)}.")
+        return
     lines = Table.grid(padding=(0, 2))
     for name, value in _plume_facts(open_plumes(path)) if plumes_there(path) else _facts(open_zoo(path)):
         lines.add_row(Text(name, style="bold"), Text(value))
@@ -32,6 +39,11 @@ def info(path: Path, /) -> None:
 def plumes_there(path: Path) -> bool:
     """Whether a folder holds plumes and not networks."""
     return (path / MANIFEST_FILE).is_file()
+
+
+def collection_there(path: Path) -> bool:
+    """Whether a folder holds several zoos."""
+    return (path / COLLECTION_FILE).is_file()
 
 
 def size(made: Zoo | Plumes) -> str:

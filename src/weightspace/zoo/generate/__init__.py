@@ -3,6 +3,7 @@
 from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettings
 from weightspace.zoo.generate.classifier import Regime, make_classifier_zoo
 from weightspace.zoo.generate.cnn import CnnSettings, train_cnns
+from weightspace.zoo.generate.cnn_collection import make_mixed_zoos, make_wild_zoos
 from weightspace.zoo.generate.control import ENVIRONMENTS, Environment
 from weightspace.zoo.generate.digits import digits_zoo
 from weightspace.zoo.generate.inr import InrSettings, fit_inrs
@@ -14,6 +15,7 @@ from weightspace.zoo.generate.rendering import rendered
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, render
 from weightspace.zoo.generate.smoke import Smoke
 from weightspace.zoo.generate.template import modules, template
+from weightspace.zoo.generate.wild import WildSettings
 
 # The architectures themselves stay in their files: names like `siren` here would hide the files of these names.
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "SirenSettings",
     "Smoke",
     "TransformerSettings",
+    "WildSettings",
     "digits_zoo",
     "evaluate_policies",
     "fit_inrs",
@@ -35,9 +38,11 @@ __all__ = [
     "make_classifier_zoo",
     "make_cnn_zoo",
     "make_inr_zoo",
+    "make_mixed_zoos",
     "make_plumes",
     "make_policy_zoo",
     "make_siren_zoo",
+    "make_wild_zoos",
     "modules",
     "render",
     "rendered",

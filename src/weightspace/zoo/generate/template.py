@@ -17,6 +17,7 @@ from weightspace.zoo.generate.cnn import CnnSettings, cnn
 from weightspace.zoo.generate.inr import InrSettings, inr
 from weightspace.zoo.generate.policy import PolicySettings, policy
 from weightspace.zoo.generate.siren import SirenSettings, siren
+from weightspace.zoo.generate.wild import ConvolutionalNetwork, layers_of
 from weightspace.zoo.lora import LoRA
 
 __all__ = ["modules", "recorded", "settings_of", "template"]
@@ -65,6 +66,8 @@ def template(manifest: Manifest) -> nn.Module:
     """
     if "template" in manifest.settings:
         return recorded(manifest.settings["template"])
+    if manifest.recipe == "wild":
+        return ConvolutionalNetwork(layers_of(manifest.settings["layers"]), manifest.forward["classes"]).eval()
     settings = settings_of(manifest)
     if isinstance(settings, MlpSettings | TransformerSettings):
         return build(settings, tuple(manifest.forward["input_shape"]), manifest.forward["classes"]).eval()
