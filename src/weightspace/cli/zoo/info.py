@@ -65,7 +65,7 @@ def quality(zoo: Zoo) -> str:
         zoo = zoo.only(zoo.column("final"))
     told = []
     diverged = zoo.column("diverged") if "diverged" in columns else np.zeros(len(zoo), bool)
-    for name, tell in (("psnr", _fit), ("test_accuracy", _accuracy), ("mean_return", _return)):
+    for name, tell in _TOLD.items():
         values = zoo.column(name)[~diverged] if name in columns else np.zeros(0)
         # Tables of imported zoos are their owners': whole numbers, texts and gaps are there too.
         known = values[np.isfinite(values)] if values.dtype.kind in "iuf" else values[:0]
@@ -94,6 +94,13 @@ def _return(returns: npt.NDArray[np.float64]) -> str:
         f"return {middle:.1f} in the middle, a quarter below {low:.1f}, a quarter above {high:.1f}, "
         f"{least:.1f} at worst, {most:.1f} at best"
     )
+
+
+def _near(errors: npt.NDArray[np.float64]) -> str:
+    return f"{errors.mean():.4f} off the distances near the surface on average, {errors.max():.4f} at worst"
+
+
+_TOLD = {"psnr": _fit, "test_accuracy": _accuracy, "mean_return": _return, "surface_error": _near}
 
 
 def _spread(scaled: npt.NDArray[np.float64]) -> str:

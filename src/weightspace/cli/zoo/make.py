@@ -19,6 +19,7 @@ from weightspace.zoo.generate import (
     InrSettings,
     MlpSettings,
     Regime,
+    SdfSettings,
     SirenSettings,
     TransformerSettings,
     WildSettings,
@@ -26,18 +27,26 @@ from weightspace.zoo.generate import (
     make_cnn_zoo,
     make_inr_zoo,
     make_mixed_zoos,
+    make_sdf_zoo,
     make_siren_zoo,
     make_wild_zoos,
 )
 from weightspace.zoo.generate.classifier import Architecture, classifier_task
 from weightspace.zoo.generate.cnn_collection import MIXED, WILD_REGIME
 from weightspace.zoo.generate.digits import COUNT, digits_folder
-from weightspace.zoo.generate.estimate import Estimate, cnn_estimate, inr_estimate, siren_estimate, task_estimate
+from weightspace.zoo.generate.estimate import (
+    Estimate,
+    cnn_estimate,
+    inr_estimate,
+    sdf_estimate,
+    siren_estimate,
+    task_estimate,
+)
 from weightspace.zoo.generate.fit import Task, fit_task
 from weightspace.zoo.sources import NAMES
 from weightspace.zoo.tabular import Table, load_table
 
-__all__ = ["cnn", "digits", "inr", "make", "mixed", "mlp", "siren", "transformer", "wild"]
+__all__ = ["cnn", "digits", "inr", "make", "mixed", "mlp", "sdf", "siren", "transformer", "wild"]
 
 Made = TypeVar("Made")
 
@@ -112,6 +121,29 @@ def inr(
 
     print(images.note)
     _made(out, f"Fitting {images.name}", count, fit)
+
+
+@make.command
+def sdf(
+    *,
+    out: Path,
+    count: int = 1000,
+    plan: bool = False,
+    settings: Annotated[SdfSettings, Parameter(name="*")] = SdfSettings(),  # noqa: B008 - frozen
+) -> None:
+    """Fit one network to the signed distances of each of many shapes, into a zoo; go on with the one that is there.
+
+    Shapes are spheres, boxes, tori, capsules and unions of two, of random pose and size; the family is the label.
+
+    Args:
+        out: folder of the zoo.
+        count: networks in all. A later call may ask for more: those that are there are kept.
+        plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
+        settings: of the fitting.
+    """
+    if plan:
+        return _tell(out, sdf_estimate(settings, count=count))
+    _made(out, "Fitting shapes", count, lambda progress: make_sdf_zoo(out, settings, count=count, progress=progress))
 
 
 @make.command

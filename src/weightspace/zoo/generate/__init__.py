@@ -12,6 +12,7 @@ from weightspace.zoo.generate.policy import PolicySettings, evaluate_policies, t
 from weightspace.zoo.generate.policy_zoo import make_policy_zoo
 from weightspace.zoo.generate.recipe import make_cnn_zoo, make_inr_zoo, make_siren_zoo
 from weightspace.zoo.generate.rendering import rendered
+from weightspace.zoo.generate.sdf import SdfSettings, make_sdf_zoo
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, render
 from weightspace.zoo.generate.smoke import Smoke
 from weightspace.zoo.generate.template import modules, template
@@ -27,6 +28,7 @@ __all__ = [
     "PlumeSettings",
     "PolicySettings",
     "Regime",
+    "SdfSettings",
     "SirenSettings",
     "Smoke",
     "TransformerSettings",
@@ -41,6 +43,7 @@ __all__ = [
     "make_mixed_zoos",
     "make_plumes",
     "make_policy_zoo",
+    "make_sdf_zoo",
     "make_siren_zoo",
     "make_wild_zoos",
     "modules",

@@ -17,10 +17,11 @@ from weightspace.zoo.generate.fit import Task
 from weightspace.zoo.generate.inr import InrSettings
 from weightspace.zoo.generate.plan import Columns, Networks, Recipe
 from weightspace.zoo.generate.recipe import cnn_recipe, inr_recipe, siren_recipe
+from weightspace.zoo.generate.sdf import SdfSettings, sdf_recipe
 from weightspace.zoo.generate.siren import SirenSettings
 from weightspace.zoo.sources import Images
 
-__all__ = ["Estimate", "cnn_estimate", "estimate", "inr_estimate", "siren_estimate", "task_estimate"]
+__all__ = ["Estimate", "cnn_estimate", "estimate", "inr_estimate", "sdf_estimate", "siren_estimate", "task_estimate"]
 
 # By which the number of steps grows from one try to the next, and seconds: by which the last try must be longer than
 # the first (and by that share of it), of all tries together, and of a group's first step, judged by a single network's.
@@ -113,6 +114,13 @@ def inr_estimate(images: Images, settings: InrSettings, *, count: int) -> Estima
         return inr_recipe(images, replace(settings, steps=steps), count=count)
 
     return estimate(inr_recipe(images, settings, count=count), of_steps)
+
+
+def sdf_estimate(settings: SdfSettings, *, count: int) -> Estimate:
+    """What :func:`make_sdf_zoo` will take."""
+    return estimate(
+        sdf_recipe(settings, count=count), lambda steps: sdf_recipe(replace(settings, steps=steps), count=count)
+    )
 
 
 def cnn_estimate(images: Images, settings: CnnSettings, *, count: int) -> Estimate:

@@ -16,18 +16,20 @@ from weightspace.zoo.generate.classifier import build
 from weightspace.zoo.generate.cnn import CnnSettings, cnn
 from weightspace.zoo.generate.inr import InrSettings, inr
 from weightspace.zoo.generate.policy import PolicySettings, policy
+from weightspace.zoo.generate.sdf import SdfSettings, sdf
 from weightspace.zoo.generate.siren import SirenSettings, siren
 from weightspace.zoo.generate.wild import ConvolutionalNetwork, layers_of
 from weightspace.zoo.lora import LoRA
 
 __all__ = ["modules", "recorded", "settings_of", "template"]
 
-Known = SirenSettings | InrSettings | CnnSettings | MlpSettings | TransformerSettings | PolicySettings
+Known = SirenSettings | InrSettings | SdfSettings | CnnSettings | MlpSettings | TransformerSettings | PolicySettings
 """Settings that say what the networks of a zoo are."""
 
 _RECIPES: dict[str, type[Known]] = {
     "siren": SirenSettings,
     "inr": InrSettings,
+    "sdf": SdfSettings,
     "cnn": CnnSettings,
     "mlp": MlpSettings,
     "transformer": TransformerSettings,
@@ -75,6 +77,8 @@ def template(manifest: Manifest) -> nn.Module:
         return cnn(settings, manifest.forward["classes"]).eval()
     if isinstance(settings, PolicySettings):
         return policy(settings).eval()
+    if isinstance(settings, SdfSettings):
+        return sdf(settings).eval()
     *_, last = manifest.spec.params
     if isinstance(settings, InrSettings):
         return inr(settings, manifest.spec.shape(last.name)[0], manifest.forward.get("frequencies")).eval()

@@ -164,6 +164,7 @@ def layers_of(recorded: list[Mapping[str, Any]]) -> tuple[Layer, ...]:
         FormatError: a record that is damaged.
 
     Example:
+        >>> from dataclasses import asdict
         >>> layers = architectures(WildSettings())[0]
         >>> layers_of([asdict(layer) for layer in layers]) == layers
         True
