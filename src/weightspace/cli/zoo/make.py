@@ -70,8 +70,9 @@ def siren(
 
     Args:
         out: folder of the zoo.
-        data: whose images: mnist, fashion-mnist, cifar10, cifar10-gs (in grey) or digits (8 by 8, needs no download);
-            or the path of a picture, or of a folder of pictures of one size.
+        data: whose images: mnist, fashion-mnist, cifar10, cifar10-gs (in grey), syndigits, syndigits-gs or
+            syndigits-system (digits drawn over photographs), or digits (8 by 8, needs no download); or the path of a
+            picture, or of a folder of pictures of one size.
         count: networks in all; 2,000 if left out, or one for every view of every picture of your own. A later call may
             ask for more: those that are there are kept.
         folder: where the original files of the data set lie, if you have them already.
@@ -174,7 +175,7 @@ def cnn(
 
     Args:
         out: folder of the zoo.
-        data: whose images: mnist, fashion-mnist, cifar10, cifar10-gs (in grey) or digits (8 by 8, needs no download).
+        data: whose images, as for SIRENs, but for pictures of your own.
         count: networks in all. A later call may ask for more: those that are there are kept.
         folder: where the original files of the data set lie, if you have them already.
         offline: use no package registry; the images come from the folder or from the cache.
