@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import torch
 from cyclopts import App, Parameter
 
 from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
+from weightspace.cli.zoo.plan import tell
 from weightspace.cli.zoo.plume import plume
 from weightspace.cli.zoo.policy import policy
 from weightspace.errors import TrainingError
@@ -35,7 +35,6 @@ from weightspace.zoo.generate.classifier import Architecture, classifier_task
 from weightspace.zoo.generate.cnn_collection import MIXED, WILD_REGIME
 from weightspace.zoo.generate.digits import COUNT, digits_folder
 from weightspace.zoo.generate.estimate import (
-    Estimate,
     cnn_estimate,
     inr_estimate,
     sdf_estimate,
@@ -82,7 +81,7 @@ def siren(
     """
     images, count = _pictured(data, count, settings.views, folder=folder, offline=offline)
     if plan:
-        return _tell(out, siren_estimate(images, settings, count=count))
+        return tell(out, siren_estimate(images, settings, count=count))
 
     def fit(progress: Callable[[int], None]) -> Zoo:
         return make_siren_zoo(out, images, settings, count=count, seed=settings.seed, progress=progress)
@@ -115,7 +114,7 @@ def inr(
     """
     images, count = _pictured(data, count, settings.views, folder=folder, offline=offline)
     if plan:
-        return _tell(out, inr_estimate(images, settings, count=count))
+        return tell(out, inr_estimate(images, settings, count=count))
 
     def fit(progress: Callable[[int], None]) -> Zoo:
         return make_inr_zoo(out, images, settings, count=count, seed=settings.seed, progress=progress)
@@ -143,7 +142,7 @@ def sdf(
         settings: of the fitting.
     """
     if plan:
-        return _tell(out, sdf_estimate(settings, count=count))
+        return tell(out, sdf_estimate(settings, count=count))
     _made(out, "Fitting shapes", count, lambda progress: make_sdf_zoo(out, settings, count=count, progress=progress))
 
 
@@ -184,7 +183,7 @@ def cnn(
     """
     images = load_images(data, folder=folder, offline=offline)
     if plan:
-        return _tell(out, cnn_estimate(images, settings, count=count))
+        return tell(out, cnn_estimate(images, settings, count=count))
 
     def train(progress: Callable[[int], None]) -> Zoo:
         return make_cnn_zoo(out, images, settings, count=count, seed=settings.seed, progress=progress)
@@ -321,7 +320,7 @@ def _classifiers(
 ) -> None:
     task = classifier_task(table, architecture, settings, count=count)
     if plan:
-        return _tell(out, task_estimate(task))
+        return tell(out, task_estimate(task))
     _made(out, f"Training on {table.name}", count, partial(_fitted, task, out))
 
 
@@ -354,23 +353,3 @@ def _under_bar(doing: str, count: int, work: Callable[[Callable[[int], None]], M
             report(doing, done, count, "")
 
         return work(advance)
-
-
-def _tell(out: Path, told: Estimate) -> None:
-    """Prints what a zoo will take."""
-    print(
-        f"{told.networks:,} networks of {told.steps:,.0f} steps on average: about {_duration(told.seconds)}, "
-        f"{told.memory / 1e9:.1f} GB of memory and {_amount(told.disk)} in {out}.\n"
-        f"Measured in {told.measured:.0f} s on {torch.get_num_threads()} threads; nothing was written."
-    )
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _amount(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

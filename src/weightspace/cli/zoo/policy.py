@@ -7,7 +7,9 @@ from cyclopts import Parameter
 
 from weightspace.cli.bar import bars
 from weightspace.cli.zoo.info import quality, size
+from weightspace.cli.zoo.plan import tell
 from weightspace.zoo.generate import PolicySettings, make_policy_zoo
+from weightspace.zoo.generate.estimate import policy_estimate
 
 __all__ = ["policy"]
 
@@ -16,6 +18,7 @@ def policy(
     *,
     out: Path,
     count: int = 100,
+    plan: bool = False,
     settings: Annotated[PolicySettings, Parameter(name="*")] = PolicySettings(),  # noqa: B008 - frozen
 ) -> None:
     """Train and judge policies for a control problem, many side by side, into a zoo; go on with the one that is there.
@@ -26,8 +29,12 @@ def policy(
     Args:
         out: folder of the zoo.
         count: runs in all. A later call may ask for more: those that are there are kept.
+        plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         settings: of the training.
     """
+    if plan:
+        return tell(out, policy_estimate(settings, count=count))
+
     with bars() as report:
         done = 0
 
