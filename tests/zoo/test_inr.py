@@ -8,6 +8,7 @@ import torch
 from tests.oracles import field as oracle
 from torch import Tensor
 
+from weightspace.cli.main import main
 from weightspace.errors import DataError, FormatError, ShapeError, TrainingError, UnknownNameError
 from weightspace.spec import spec_of
 from weightspace.weights import act, features_of, sample_element
@@ -182,3 +183,21 @@ def test_the_zoo_of_digits_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pyt
     images = load_images("digits")
     assert zoo.column("label").tolist() == images.labels[zoo.column("image")].tolist()
     assert features_of(zoo.spec, modules(zoo, [0]))["0.weight"].shape == (1, 16, 2, 1)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    inrs = ["zoo", "make", "inr", "--data", "digits", "--count", "4", "--steps", "2", "--hidden", "4"]
+    assert main([*inrs, "--out", str(tmp_path / "inr"), "--encoding", "positional", "--plan"]) == 0
+    assert not (tmp_path / "inr").exists()
+    assert main([*inrs, "--out", str(tmp_path / "inr"), "--encoding", "positional"]) == 0
+    assert open_zoo(tmp_path / "inr").manifest.settings["encoding"] == "positional"
+    assert main([*inrs, "--out", str(tmp_path / "no"), "--encoding", "plain", "--features", "3"]) == 2
+    monkeypatch.setenv("WEIGHTSPACE_CACHE", str(tmp_path))
+    monkeypatch.setattr("weightspace.zoo.generate.digits.COUNT", 20)
+    assert main(["zoo", "make", "digits"]) == 0
+    assert len(open_zoo(digits_folder())) == 20
+    assert (
+        main(["zoo", "make", "policy", "--count", "2", "--episodes", "2", "--out", str(tmp_path / "p"), "--plan"]) == 0
+    )
+    assert not (tmp_path / "p").exists()
+    assert "2 networks of 20 steps on average" in capsys.readouterr().out
