@@ -49,6 +49,19 @@ def test_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert "0% of its answers change" in lines[-1]
 
 
+def test_example_of_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The zoo that needs no download, here with a fifth of its networks."""
+    importlib.import_module("weightspace.experiments")
+    monkeypatch.setenv("WEIGHTSPACE_CACHE", str(tmp_path))
+    monkeypatch.setattr("weightspace.zoo.generate.digits.COUNT", 360)
+    short = training.TrainSettings(steps=10)
+    monkeypatch.setattr(training, "TrainSettings", lambda **_: short)
+    runpy.run_path(str(ROOT / "examples" / "zoo_of_digits.py"))
+    first, *others = capsys.readouterr().out.splitlines()
+    assert "360 siren networks of 337 parameters" in first
+    assert [line.split(":")[0] for line in others] == ["FlatMLP", "NP", "ScaleGMN"]
+
+
 def test_example_of_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every model gives a rank correlation for every seed; networks that are there are not trained again."""
     run = runpy.run_path(str(ROOT / "examples" / "accuracy.py"))["main"]

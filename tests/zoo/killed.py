@@ -29,9 +29,6 @@ from weightspace.zoo.generate import SirenSettings, make_siren_zoo
 
 SETTINGS = SirenSettings((3,), steps=2)
 IMAGES = load_images("digits")
-# Several shards of a few networks: the same paths in less time.
-weightspace.zoo.composition._SHARD_ROWS = 7
-weightspace.zoo.generate.recipe.SHARD = 7
 
 
 def made(path: Path, seed: int = 0) -> None:
@@ -171,4 +168,7 @@ def main(seed: int, count: int, kinds: Sequence[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    # Several shards of a few networks: the same paths in less time.
+    weightspace.zoo.composition._SHARD_ROWS = 7
+    weightspace.zoo.generate.recipe.SHARD = 7
     sys.stdout.write(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from weightspace.weights import act, sample_element
 from weightspace.zoo.generate import estimate as estimating
 from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettings
 from weightspace.zoo.generate.classifier import Architecture, Regime, build, classifier_task, make_classifier_zoo
-from weightspace.zoo.generate.estimate import estimate, task_estimate
+from weightspace.zoo.generate.estimate import estimate, policy_estimate, task_estimate
+from weightspace.zoo.generate.hyperparameters import Choice, LogUniform, Uniform, Value
 from weightspace.zoo.generate.plan import Plan, Recipe
+from weightspace.zoo.generate.policy import PolicySettings
 from weightspace.zoo.generate.template import modules, settings_of, template
 from weightspace.zoo.tabular import TABLES, load_table
 
@@ -127,7 +130,9 @@ def test_an_estimate_scales_with_what_is_asked(monkeypatch: pytest.MonkeyPatch) 
     now, task = [0.0], classifier_task(load_table("wine"), MlpSettings((4,)), SMALL, count=40)
     state, _ = task.recipe().make(torch.arange(1), None)
 
-    def of_steps(steps: int) -> Recipe:
+    def of_share(share: float) -> Recipe:
+        steps = max(1, round(200 * share))
+
         def make(numbers: Tensor, progress: object) -> Any:
             now[0] += 0.05 + 0.01 * steps * len(numbers)
             rows = {key: value.repeat(len(numbers), *[1] * (value.ndim - 1)) for key, value in state.items()}
@@ -136,12 +141,66 @@ def test_an_estimate_scales_with_what_is_asked(monkeypatch: pytest.MonkeyPatch) 
         return Recipe(task.manifest, make, Plan(40, 8, rows=2), steps, chunk=4)
 
     monkeypatch.setattr(estimating.time, "perf_counter", lambda: now[0])
-    told = estimate(of_steps(200), of_steps)
+    told = estimate(of_share(1.0), of_share)
     # Calls are few beside 200 steps of 40 networks, 80 seconds: at most 0.05 for each network.
     assert 80 <= told.seconds <= 82.01
     size = task.blueprint.numel * 4 * 80
     assert size < told.disk < size + 80 * 600 + 10_000
     assert told.memory > size
+
+
+@pytest.mark.parametrize(("alone", "shared"), [(0.3, 0.01), (0.02, 0.02)])
+def test_an_estimate_counts_steps_that_networks_share(
+    alone: float, shared: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step costs something by itself and something for each network; those that are over leave the others alone."""
+    now, task = [0.0], classifier_task(load_table("wine"), MlpSettings((4,)), SMALL, count=16)
+    state, _ = task.recipe().make(torch.arange(1), None)
+
+    def cost(counts: list[int]) -> float:
+        return sum(alone + shared * sum(count > step for count in counts) for step in range(max(counts))) / 100
+
+    def of_share(share: float, *, alike: bool = False) -> Recipe:
+        own = [max(1, round((275 if alike else 100 + 50 * (number % 8)) * share)) for number in range(16)]
+
+        def make(numbers: Tensor, progress: object) -> Any:
+            now[0] += cost([own[number] for number in numbers.tolist()])
+            rows = {key: value.repeat(len(numbers), *[1] * (value.ndim - 1)) for key, value in state.items()}
+            return rows, {"number": list(range(2 * len(numbers)))}
+
+        return Recipe(task.manifest, make, Plan(16, 16, rows=2), float(np.mean(own)), chunk=8)
+
+    monkeypatch.setattr(estimating.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(estimating.torch, "get_num_threads", lambda: 1)
+    true = 2 * cost([100 + 50 * number for number in range(8)])
+    assert estimate(of_share(1.0), of_share).seconds == pytest.approx(true, rel=0.1)
+    if alone > shared:
+        # Were all tried with the same number of steps, the few that go on alone would be missed.
+        missed = estimate(of_share(1.0), partial(of_share, alike=True)).seconds
+        assert missed < 0.8 * true
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (80, 8),
+        (LogUniform(40, 160), LogUniform(4.0, 16.0)),
+        (Uniform(4, 50), Uniform(1.0, 5.0)),
+        (Choice([20, 40]), Choice([2, 4])),
+        ([30, 5], [3, 1]),
+    ],
+)
+def test_every_network_takes_a_share_of_its_own_steps(steps: Value, expected: Value) -> None:
+    assert estimating._shortened_value(steps, 0.1) == expected
+
+
+def test_policies_are_planned_with_as_many_checkpoints() -> None:
+    settings = PolicySettings(hidden=(4,), iterations=6, checkpoints=(0.0, 0.5, 1.0), spoilt=(), episodes=2)
+    told = policy_estimate(replace(settings, directions=2), count=3)
+    assert told.networks == 3
+    assert told.steps == 6
+    assert 0 < told.seconds < 100
+    assert told.disk > 9 * 30 * 4
 
 
 def test_an_estimate_of_networks_that_cannot_be_had_is_refused() -> None:

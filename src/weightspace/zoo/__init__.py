@@ -1,11 +1,13 @@
 """Zoos: networks on disk with a table, their splits, the images they were made from; smoke plumes (floor 5)."""
 
 from weightspace.zoo.card import write_card
+from weightspace.zoo.collection import open_zoos
 from weightspace.zoo.composition import MergeSettings, append, merge, take
 from weightspace.zoo.condition import where
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.exchange import export, from_dataset, to_dataset
 from weightspace.zoo.format import Manifest
+from weightspace.zoo.generate.digits import digits_zoo
 from weightspace.zoo.generate.ensemble import EarlyStop
 from weightspace.zoo.generate.examples import Augment, Examples
 from weightspace.zoo.generate.fit import FitSettings, fit
@@ -42,6 +44,7 @@ __all__ = [
     "background",
     "check",
     "check_plumes",
+    "digits_zoo",
     "export",
     "fit",
     "from_dataset",
@@ -52,6 +55,7 @@ __all__ = [
     "noisy",
     "open_plumes",
     "open_zoo",
+    "open_zoos",
     "rectangles",
     "rotated",
     "take",

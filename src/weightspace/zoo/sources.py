@@ -104,7 +104,9 @@ def load_images(
 
     Args:
         name: ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar10-gs`` (CIFAR-10 in grey: ITU-R BT.601 luma, rounded)
-            or ``digits`` (1,797 images of 8 by 8, part of scikit-learn, never downloaded).
+            ``digits`` (1,797 images of 8 by 8, part of scikit-learn, never downloaded), or ``syndigits`` (digits drawn
+            over crops of CIFAR-10), ``syndigits-gs`` (in grey), ``syndigits-system`` (in the fonts of this machine
+            too).
         folder: where the original files lie: idx files for the MNIST family (``.gz`` too), the binary version
             for CIFAR-10; not for the digits.
         offline: do not start a registry client.
@@ -125,6 +127,11 @@ def load_images(
         if folder is not None:
             raise DataError(f"folder is {folder}, but digits come with scikit-learn. Remedy: leave the folder out.")
         return _digits()
+    if name in _DRAWN:
+        # It asks for CIFAR-10, here.
+        from weightspace.zoo import syndigits
+
+        return syndigits.named(name, folder, offline=offline, cache=cache)
     source = _SOURCES[name]
     if folder is not None:
         files, note = _from_folder(name, source, Path(folder))
@@ -543,4 +550,5 @@ _SOURCES = {
 }
 # The grey images are made from the same files, which are cached once.
 _STEMS = {"cifar10-gs": "cifar10"}
-NAMES = (*_SOURCES, "digits")
+_DRAWN = ("syndigits", "syndigits-gs", "syndigits-system")
+NAMES = (*_SOURCES, *_DRAWN, "digits")

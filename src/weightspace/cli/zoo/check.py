@@ -3,19 +3,23 @@
 import sys
 from pathlib import Path
 
-from weightspace.cli.zoo.info import plumes_there, size
+from weightspace.cli.zoo.info import collection_there, plumes_there, size
 from weightspace.zoo import check as problems_of
 from weightspace.zoo import check_plumes, open_plumes, open_zoo
+from weightspace.zoo.collection import collection_names
 
 __all__ = ["check"]
 
 
 def check(path: Path, /) -> int:
-    """Read every file of a zoo, or of a set of plumes, and compare its checksum; list all that is wrong.
+    """Read every file of a zoo, of a folder of zoos or of a set of plumes and compare its checksum; list what is wrong.
 
     Args:
         path: the folder.
     """
+    if collection_there(path):
+        # All of them are read, whatever is wrong with the first.
+        return max([check(path / name) for name in collection_names(path)])
     plumes = plumes_there(path)
     problems = check_plumes(path) if plumes else problems_of(path)
     for problem in problems:

@@ -10,19 +10,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from weightspace.zoo import PROTOCOLS, Plumes, Zoo, open_plumes, open_zoo
+from weightspace.zoo import PROTOCOLS, Plumes, Zoo, open_plumes, open_zoo, open_zoos
+from weightspace.zoo.collection import COLLECTION_FILE
 from weightspace.zoo.plume import MANIFEST_FILE
 from weightspace.zoo.split import SPLITS
 
-__all__ = ["info", "plumes_there", "quality", "size"]
+__all__ = ["collection_there", "info", "plumes_there", "quality", "size"]
 
 
 def info(path: Path, /) -> None:
     """Say what a zoo holds: its networks, how they were made, from what, and how good they are. Or a set of plumes.
 
+    Of a folder of zoos, a line for each of them.
+
     Args:
         path: the folder.
     """
+    if collection_there(path):
+        for zoo in open_zoos(path):
+            print(f"{zoo.path}: {size(zoo)} networks of {zoo.spec.numel:,} parameters, {quality(zoo)}.")
+        return
     lines = Table.grid(padding=(0, 2))
     for name, value in _plume_facts(open_plumes(path)) if plumes_there(path) else _facts(open_zoo(path)):
         lines.add_row(Text(name, style="bold"), Text(value))
@@ -32,6 +39,11 @@ def info(path: Path, /) -> None:
 def plumes_there(path: Path) -> bool:
     """Whether a folder holds plumes and not networks."""
     return (path / MANIFEST_FILE).is_file()
+
+
+def collection_there(path: Path) -> bool:
+    """Whether a folder holds several zoos."""
+    return (path / COLLECTION_FILE).is_file()
 
 
 def size(made: Zoo | Plumes) -> str:
@@ -53,7 +65,7 @@ def quality(zoo: Zoo) -> str:
         zoo = zoo.only(zoo.column("final"))
     told = []
     diverged = zoo.column("diverged") if "diverged" in columns else np.zeros(len(zoo), bool)
-    for name, tell in (("psnr", _fit), ("test_accuracy", _accuracy), ("mean_return", _return)):
+    for name, tell in _TOLD.items():
         values = zoo.column(name)[~diverged] if name in columns else np.zeros(0)
         # Tables of imported zoos are their owners': whole numbers, texts and gaps are there too.
         known = values[np.isfinite(values)] if values.dtype.kind in "iuf" else values[:0]
@@ -82,6 +94,13 @@ def _return(returns: npt.NDArray[np.float64]) -> str:
         f"return {middle:.1f} in the middle, a quarter below {low:.1f}, a quarter above {high:.1f}, "
         f"{least:.1f} at worst, {most:.1f} at best"
     )
+
+
+def _near(errors: npt.NDArray[np.float64]) -> str:
+    return f"{errors.mean():.4f} off the distances near the surface on average, {errors.max():.4f} at worst"
+
+
+_TOLD = {"psnr": _fit, "test_accuracy": _accuracy, "mean_return": _return, "surface_error": _near}
 
 
 def _spread(scaled: npt.NDArray[np.float64]) -> str:

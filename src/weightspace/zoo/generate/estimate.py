@@ -3,9 +3,11 @@
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -14,21 +16,37 @@ from weightspace.zoo.format import encode_table
 from weightspace.zoo.generate.cnn import CnnSettings
 from weightspace.zoo.generate.ensemble import vectorised_attention
 from weightspace.zoo.generate.fit import Task
+from weightspace.zoo.generate.hyperparameters import Choice, LogUniform, Uniform, Value
+from weightspace.zoo.generate.inr import InrSettings
 from weightspace.zoo.generate.plan import Columns, Networks, Recipe
-from weightspace.zoo.generate.recipe import cnn_recipe, siren_recipe
+from weightspace.zoo.generate.policy import PolicySettings
+from weightspace.zoo.generate.policy_zoo import policy_recipe
+from weightspace.zoo.generate.recipe import cnn_recipe, inr_recipe, siren_recipe
+from weightspace.zoo.generate.sdf import SdfSettings, sdf_recipe
 from weightspace.zoo.generate.siren import SirenSettings
 from weightspace.zoo.sources import Images
 
-__all__ = ["Estimate", "cnn_estimate", "estimate", "siren_estimate", "task_estimate"]
+__all__ = [
+    "Estimate",
+    "cnn_estimate",
+    "estimate",
+    "inr_estimate",
+    "policy_estimate",
+    "sdf_estimate",
+    "siren_estimate",
+    "task_estimate",
+]
 
-# By which the number of steps grows from one try to the next, and seconds: by which the last try must be longer than
-# the first (and by that share of it), of all tries together, and of a group's first step, judged by a single network's.
-_GROWTH, _LONGER, _LIMIT, _GROUP = 8, 0.5, 8.0, 1.0
+# By which steps grow from one try to the next, and networks, and seconds: by which the last try must be longer than the
+# first (and by that share of it), of all tries together, of a group's shortest try, and below which a try is repeated.
+_GROWTH, _WIDER, _LONGER, _LIMIT, _GROUP, _QUICK = 8, 4, 1.0, 8.0, 4.0, 0.5
 # A curve's point, as Parquet stores it.
 _POINT = 4
 
-OfSteps = Callable[[int], Recipe]
-"""The recipe of a zoo whose networks all take this many steps."""
+Steps = TypeVar("Steps", SirenSettings, InrSettings, SdfSettings)
+
+OfShare = Callable[[float], Recipe]
+"""The recipe of a zoo whose networks each take this share of their steps, or as few as they can."""
 
 
 @dataclass(frozen=True)
@@ -52,28 +70,30 @@ class Estimate:
     measured: float
 
 
-def estimate(recipe: Recipe, of_steps: OfSteps) -> Estimate:
+def estimate(recipe: Recipe, of_share: OfShare) -> Estimate:
     r"""What a recipe takes, from a few steps of a few networks; in ten seconds at most, where one network allows it.
 
-    With :math:`a + b s` the time that a group of networks takes for :math:`s` steps each, :math:`a` and :math:`b`
-    follow from the first and the last of a series of tries, each of eight times as many steps as the one before.
+    With :math:`a + b s` the time of a group of networks that take :math:`s` steps on average, :math:`a` and :math:`b`
+    follow from the first and the last of a series of tries, each of eight times as many steps as the one before. Every
+    network takes the same share of its own steps: as in the zoo itself, those with few of them leave the others to go
+    on in a smaller group, in which a step costs each of them more.
 
     Args:
         recipe: of the zoo.
-        of_steps: the same with another number of steps.
+        of_share: the same with fewer steps.
     """
     begin = time.perf_counter()
     manifest, plan = recipe.manifest(), recipe.plan
     described = time.perf_counter() - begin
-    alone, _ = _tried(of_steps(1), 1)
-    threads = torch.get_num_threads()
-    group = min(plan.count, plan.shard, recipe.chunk * threads, max(threads, int(_GROUP / alone)))
-    tries: list[tuple[int, float]] = []
+    group, first, made = _group(recipe, of_share(0.0))
+    tries = [first]
     while _goes_on(tries, recipe.steps, time.perf_counter() - begin):
-        steps = max(2, min(_GROWTH * tries[-1][0], round(recipe.steps))) if tries else 1
-        seconds, (state, columns) = _tried(of_steps(steps), group)
-        tries.append((steps, seconds))
+        share = min(1.0, _GROWTH * tries[-1][0] / recipe.steps)
+        tried = of_share(share)
+        seconds, made = _tried(tried, group)
+        tries.append((tried.steps, seconds))
     fixed, each = _line(tries)
+    state, columns = made
     features, table = features_of(manifest.spec, state), pa.table(columns)
     rows, size = plan.count * plan.rows, flatten(features).shape[1] * 4
     row = len(encode_table(table, b"", manifest)) / len(features)
@@ -99,19 +119,54 @@ def siren_estimate(images: Images, settings: SirenSettings, *, count: int) -> Es
         (100, True, True)
     """
 
-    def of_steps(steps: int) -> Recipe:
-        return siren_recipe(images, replace(settings, steps=steps), count=count)
+    def of_share(share: float) -> Recipe:
+        return siren_recipe(images, _shortened(settings, share), count=count)
 
-    return estimate(siren_recipe(images, settings, count=count), of_steps)
+    return estimate(of_share(1.0), of_share)
+
+
+def inr_estimate(images: Images, settings: InrSettings, *, count: int) -> Estimate:
+    """What :func:`make_inr_zoo` will take."""
+
+    def of_share(share: float) -> Recipe:
+        return inr_recipe(images, _shortened(settings, share), count=count)
+
+    return estimate(of_share(1.0), of_share)
+
+
+def sdf_estimate(settings: SdfSettings, *, count: int) -> Estimate:
+    """What :func:`make_sdf_zoo` will take."""
+    return estimate(
+        sdf_recipe(settings, count=count), lambda share: sdf_recipe(_shortened(settings, share), count=count)
+    )
 
 
 def cnn_estimate(images: Images, settings: CnnSettings, *, count: int) -> Estimate:
     """What :func:`make_cnn_zoo` will take."""
 
-    def of_steps(steps: int) -> Recipe:
-        return cnn_recipe(images, replace(settings, steps=(steps, steps)), count=count)
+    def of_share(share: float) -> Recipe:
+        low, high = (_part(end, share) for end in settings.steps)
+        return cnn_recipe(images, replace(settings, steps=(low, high)), count=count)
 
-    return estimate(cnn_recipe(images, settings, count=count), of_steps)
+    return estimate(of_share(1.0), of_share)
+
+
+def policy_estimate(settings: PolicySettings, *, count: int) -> Estimate:
+    """What :func:`make_policy_zoo` will take.
+
+    Episodes grow longer, or shorter, as policies learn, so that updates do not all cost the same.
+    """
+    kept = len(settings.checkpoints)
+
+    def of_share(share: float) -> Recipe:
+        if share >= 1:
+            return policy_recipe(settings, count=count)
+        updates = max(kept, round(share * settings.iterations))
+        # As many of them as the zoo keeps, since each of them is judged.
+        marks = tuple((updates - kept + 1 + at) / updates for at in range(kept))
+        return policy_recipe(replace(settings, iterations=updates, checkpoints=marks), count=count)
+
+    return estimate(of_share(1.0), of_share)
 
 
 def task_estimate(task: Task) -> Estimate:
@@ -122,17 +177,62 @@ def task_estimate(task: Task) -> Estimate:
     """
     with vectorised_attention():
         task.try_out()
-    return estimate(task.recipe(), lambda steps: replace(task, steps=steps).recipe())
+        return estimate(task.recipe(), lambda share: replace(task, steps=_shortened_value(task.steps, share)).recipe())
 
 
-def _goes_on(tries: list[tuple[int, float]], most: float, passed: float) -> bool:
+def _shortened(settings: Steps, share: float) -> Steps:
+    return replace(settings, steps=_part(settings.steps, share))
+
+
+def _shortened_value(steps: Value, share: float) -> Value:
+    """A share of what every network takes, whether that is a number, a range or a column."""
+    if isinstance(steps, Uniform | LogUniform):
+        return type(steps)(max(1.0, share * steps.low), max(1.0, share * steps.high))
+    if isinstance(steps, Choice):
+        return Choice([_part(float(option), share) for option in steps.options])
+    if isinstance(steps, Sequence | np.ndarray):
+        return [_part(float(one), share) for one in steps]
+    assert isinstance(steps, int | float)
+    return _part(steps, share)
+
+
+def _part(steps: float, share: float) -> int:
+    return max(1, round(share * steps))
+
+
+def _group(recipe: Recipe, short: Recipe) -> tuple[int, tuple[float, float], tuple[Networks, Columns]]:
+    """How many networks to try together, as many as the zoo has side by side where they are quick; their first try.
+
+    What a network costs falls as more of them share a step, so few of them tell too much: the group grows as long as
+    the line through the last two sizes says that the next one is quick.
+    """
+    threads = torch.get_num_threads()
+    most = min(recipe.plan.count, recipe.plan.shard, recipe.chunk * threads)
+    # The very first networks pay for what is made once, for whatever number of them.
+    _tried(short, 1)
+    sizes = [0, min(most, threads)]
+    seconds, made = _tried(short, sizes[-1])
+    times = [0.0, seconds]
+    while (following := min(most, _WIDER * sizes[-1])) > sizes[-1]:
+        if times[-1] + (times[-1] - times[-2]) * (following - sizes[-1]) / (sizes[-1] - sizes[-2]) > _GROUP:
+            break
+        seconds, made = _tried(short, following)
+        sizes, times = [*sizes, following], [*times, max(seconds, times[-1])]
+    if seconds < _QUICK:
+        seconds, made = min(_tried(short, sizes[-1]), (seconds, made), key=lambda tried: tried[0])
+    return sizes[-1], (short.steps, seconds), made
+
+
+def _goes_on(tries: list[tuple[float, float]], most: float, passed: float) -> bool:
     """Whether to try more steps: never fewer than two numbers of them, nor more than a network takes."""
+    (_, short), (steps, long) = tries[0], tries[-1]
+    if steps >= most:
+        return False
     if len(tries) < 2:
         return True
-    (_, short), (steps, long) = tries[0], tries[-1]
     fixed, each = _line(tries)
     told = long - short > max(_LONGER, _LONGER * short)
-    return not told and steps < round(most) and passed + fixed + _GROWTH * steps * each < _LIMIT
+    return not told and passed + fixed + min(most, _GROWTH * steps) * each < _LIMIT
 
 
 def _tried(recipe: Recipe, networks: int) -> tuple[float, tuple[Networks, Columns]]:
@@ -142,9 +242,12 @@ def _tried(recipe: Recipe, networks: int) -> tuple[float, tuple[Networks, Column
     return time.perf_counter() - start, made
 
 
-def _line(tries: list[tuple[int, float]]) -> tuple[float, float]:
+def _line(tries: list[tuple[float, float]]) -> tuple[float, float]:
     """Constant and slope through the first and the last try; noise may not make either negative."""
     (few, short), (many, long) = tries[0], tries[-1]
+    if many <= few:
+        # Networks that take no more steps than the shortest try has.
+        return long, 0.0
     each = max(0.0, (long - short) / (many - few))
     return max(0.0, long - each * many), each
 

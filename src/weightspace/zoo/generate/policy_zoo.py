@@ -30,7 +30,7 @@ from weightspace.zoo.generate.policy import (
 )
 from weightspace.zoo.split import assign
 
-__all__ = ["POLICY_SHARD", "make_policy_zoo"]
+__all__ = ["POLICY_SHARD", "make_policy_zoo", "policy_recipe"]
 
 POLICY_SHARD = 256
 """Runs per shard: what an interrupted call loses at most."""
@@ -76,12 +76,21 @@ def make_policy_zoo(
         ...     zoo.column("network").tolist(), zoo.column("parent").tolist(), zoo.column("stage").tolist()
         ([0, 0, 0, 1, 1, 1], [-1, 0, 1, -1, 3, 4], [0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
     """
+    return fill(path, policy_recipe(settings, count=count), progress, engine)
+
+
+def policy_recipe(settings: PolicySettings, *, count: int) -> Recipe:
+    """How :func:`make_policy_zoo` makes a zoo.
+
+    Raises:
+        DataError: no runs.
+    """
     if count < 1:
         raise DataError(f"count is {count}; expected at least 1 run.")
     plan = Plan(count, POLICY_SHARD, rows=settings.rows)
-    made = partial(_made, settings)
-    recipe = Recipe(partial(_manifest, settings, count), made, plan, settings.iterations, settings.chunk)
-    return fill(path, recipe, progress, engine)
+    return Recipe(
+        partial(_manifest, settings, count), partial(_made, settings), plan, settings.iterations, settings.chunk
+    )
 
 
 def _made(settings: PolicySettings, numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:

@@ -19,6 +19,8 @@ from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.cnn import CnnSettings, Trained, cnn_spec, evaluate, hyper, state_of, train_cnns
 from weightspace.zoo.generate.cnn import forward_pass as cnn_forward_pass
 from weightspace.zoo.generate.engine import Engine
+from weightspace.zoo.generate.inr import InrSettings, fit_inrs, inr
+from weightspace.zoo.generate.inr import forward_pass as inr_forward_pass
 from weightspace.zoo.generate.pixels import Pixels, held_out, prepare
 from weightspace.zoo.generate.plan import (
     Columns,
@@ -34,7 +36,16 @@ from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, forward_pa
 from weightspace.zoo.sources import Images
 from weightspace.zoo.split import assign
 
-__all__ = ["CNN_SHARD", "SHARD", "cnn_recipe", "make_cnn_zoo", "make_siren_zoo", "siren_recipe"]
+__all__ = [
+    "CNN_SHARD",
+    "SHARD",
+    "cnn_recipe",
+    "inr_recipe",
+    "make_cnn_zoo",
+    "make_inr_zoo",
+    "make_siren_zoo",
+    "siren_recipe",
+]
 
 SHARD = 256
 """SIRENs per shard: what an interrupted run loses at most."""
@@ -42,6 +53,9 @@ SHARD = 256
 CNN_SHARD = 64
 """CNNs per shard; one takes much longer than a SIREN."""
 
+
+FitImages = Callable[..., tuple[dict[str, Tensor], Tensor]]
+"""Fits networks of some numbers to images; gives their tensors and their PSNR."""
 
 # Networks whose numbers of steps are averaged.
 _ASKED = 256
@@ -95,6 +109,70 @@ def siren_recipe(images: Images, settings: SirenSettings, *, count: int, seed: i
     Raises:
         DataError: more networks than images, or a negative seed.
     """
+    manifest = partial(_siren_manifest, images, settings, count, seed)
+    return _image_recipe(images, settings, fit_sirens, manifest, count=count, seed=seed)
+
+
+def make_inr_zoo(
+    path: str | Path,
+    images: Images,
+    settings: InrSettings,
+    *,
+    count: int,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    engine: str | Engine = "local",
+) -> Zoo:
+    """A zoo of ReLU networks on disk, one per image, on coordinates that may be encoded; with the rows of a SIREN zoo.
+
+    The manifest's ``forward`` records the frequencies of the encoding, which all networks share.
+
+    Args:
+        path: the zoo's folder.
+        images: the data set.
+        settings: how each network is fitted.
+        count: networks wanted, at most ``settings.views`` per image. A zoo that holds more keeps them.
+        seed: key of the choice of images and of their splits, not negative.
+        progress: called with the number of networks that are newly there, those found on disk included.
+        engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+
+    Raises:
+        DataError: more networks than images, or a negative seed.
+        StorageError: the folder cannot be written.
+        FormatError: a zoo with other settings in the folder.
+
+    Example:
+        >>> import tempfile
+        >>> from weightspace.zoo import load_images
+        >>> settings = InrSettings("fourier", features=4, hidden=(8,), steps=5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     zoo = make_inr_zoo(folder, load_images("digits"), settings, count=12)
+        ...     len(zoo), zoo.spec.numel, len(zoo.manifest.forward["frequencies"])
+        (12, 81, 4)
+    """
+    return fill(path, inr_recipe(images, settings, count=count, seed=seed), progress, engine)
+
+
+def inr_recipe(images: Images, settings: InrSettings, *, count: int, seed: int = 0) -> Recipe:
+    """How :func:`make_inr_zoo` makes a zoo.
+
+    Raises:
+        DataError: more networks than images, or a negative seed.
+    """
+    manifest = partial(_inr_manifest, images, settings, count, seed)
+    return _image_recipe(images, settings, fit_inrs, manifest, count=count, seed=seed)
+
+
+def _image_recipe(
+    images: Images,
+    settings: SirenSettings | InrSettings,
+    fit_images: FitImages,
+    manifest: Callable[[], Manifest],
+    *,
+    count: int,
+    seed: int,
+) -> Recipe:
+    """One network per view of an image of a seeded permutation."""
     most = len(images) * settings.views
     if not 0 < count <= most:
         raise DataError(
@@ -104,19 +182,24 @@ def siren_recipe(images: Images, settings: SirenSettings, *, count: int, seed: i
     check_seed(seed)
     chosen = np.random.default_rng(seed).permutation(len(images))
 
-    make = partial(_siren_shard, images, settings, chosen, seed)
-    manifest = partial(_siren_manifest, images, settings, count, seed)
+    make = partial(_image_shard, images, settings, fit_images, chosen, seed)
     return Recipe(manifest, make, Plan(count, SHARD), settings.steps, settings.chunk)
 
 
-def _siren_shard(
-    images: Images, settings: SirenSettings, chosen: np.ndarray, seed: int, numbers: Tensor, progress: Progress | None
+def _image_shard(
+    images: Images,
+    settings: SirenSettings | InrSettings,
+    fit_images: FitImages,
+    chosen: np.ndarray,
+    seed: int,
+    numbers: Tensor,
+    progress: Progress | None,
 ) -> tuple[Networks, Columns]:
     """The networks of some numbers; `chosen` are the images in the order in which they are taken."""
     place, view = np.divmod(numbers.numpy(), settings.views)
     ids = chosen[place]
     targets = torch.from_numpy(images.train[ids]).float() / 255
-    state, psnr = fit_sirens(targets, numbers, settings, progress=progress)
+    state, psnr = fit_images(targets, numbers, settings, progress=progress)
     return state, {
         "number": numbers.numpy(),
         "image": ids.astype(np.int64),
@@ -245,6 +328,18 @@ def _siren_manifest(images: Images, settings: SirenSettings, count: int, seed: i
     )
 
 
+def _inr_manifest(images: Images, settings: InrSettings, count: int, seed: int) -> Manifest:
+    height, width, *colours = images.train.shape[1:]
+    return Manifest(
+        spec=spec_of(inr(settings, *colours), torch.zeros(1, 2)),
+        recipe="inr",
+        settings=_kept(settings) | {"image_seed": seed},
+        forward=inr_forward_pass(settings) | {"height": height, "width": width},
+        source={"name": images.name, "checksum": images.checksum},
+        count=count,
+    )
+
+
 def _cnn_manifest(images: Images, settings: CnnSettings, classes: int, plan: Plan, seed: int) -> Manifest:
     return Manifest(
         spec=cnn_spec(settings, classes),
@@ -256,7 +351,7 @@ def _cnn_manifest(images: Images, settings: CnnSettings, classes: int, plan: Pla
     )
 
 
-def _kept(settings: SirenSettings | CnnSettings) -> dict[str, Any]:
+def _kept(settings: SirenSettings | InrSettings | CnnSettings) -> dict[str, Any]:
     # How many networks share a thread is a matter of speed: it does not tell zoos apart. Moments are told where they
     # are not Adam's own: zoos that were made before one could choose are gone on with.
     kept = {key: value for key, value in asdict(settings).items() if key != "chunk"}

@@ -14,17 +14,22 @@ from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettings
 from weightspace.zoo.generate.classifier import build
 from weightspace.zoo.generate.cnn import CnnSettings, cnn
+from weightspace.zoo.generate.inr import InrSettings, inr
 from weightspace.zoo.generate.policy import PolicySettings, policy
+from weightspace.zoo.generate.sdf import SdfSettings, sdf
 from weightspace.zoo.generate.siren import SirenSettings, siren
+from weightspace.zoo.generate.wild import ConvolutionalNetwork, layers_of
 from weightspace.zoo.lora import LoRA
 
 __all__ = ["modules", "recorded", "settings_of", "template"]
 
-Known = SirenSettings | CnnSettings | MlpSettings | TransformerSettings | PolicySettings
+Known = SirenSettings | InrSettings | SdfSettings | CnnSettings | MlpSettings | TransformerSettings | PolicySettings
 """Settings that say what the networks of a zoo are."""
 
 _RECIPES: dict[str, type[Known]] = {
     "siren": SirenSettings,
+    "inr": InrSettings,
+    "sdf": SdfSettings,
     "cnn": CnnSettings,
     "mlp": MlpSettings,
     "transformer": TransformerSettings,
@@ -63,6 +68,8 @@ def template(manifest: Manifest) -> nn.Module:
     """
     if "template" in manifest.settings:
         return recorded(manifest.settings["template"])
+    if manifest.recipe == "wild":
+        return ConvolutionalNetwork(layers_of(manifest.settings["layers"]), manifest.forward["classes"]).eval()
     settings = settings_of(manifest)
     if isinstance(settings, MlpSettings | TransformerSettings):
         return build(settings, tuple(manifest.forward["input_shape"]), manifest.forward["classes"]).eval()
@@ -70,7 +77,11 @@ def template(manifest: Manifest) -> nn.Module:
         return cnn(settings, manifest.forward["classes"]).eval()
     if isinstance(settings, PolicySettings):
         return policy(settings).eval()
+    if isinstance(settings, SdfSettings):
+        return sdf(settings).eval()
     *_, last = manifest.spec.params
+    if isinstance(settings, InrSettings):
+        return inr(settings, manifest.spec.shape(last.name)[0], manifest.forward.get("frequencies")).eval()
     return siren(settings, manifest.spec.shape(last.name)[0]).eval()
 
 
