@@ -22,5 +22,5 @@ for Model in (models.FlatMLP, models.NP, models.ScaleGMN):
     model = Model.preset("demo", networks.spec, models.Invariant(10))
     model.norm.fit(data.train.features)
     settings = TrainSettings(steps=STEPS, learning_rate=3e-3)
-    record = train(model, task, data, settings, out=f"digits/{Model.__name__}", zoo_checksum=networks.checksum)
+    record = train(model, task, data, settings, out=f"digits/{Model.__name__}")
     print(f"{Model.__name__}: {record.test_score:.0%} of {len(data.test)} unseen networks right")

@@ -79,7 +79,8 @@ def test_the_law_holds_on_every_architecture(name: str, readout: Readout) -> Non
 def test_a_list_is_answered_as_its_parts_are(name: str) -> None:
     batches = [networks(FAMILY[0], 2), networks(UNSEEN[1], 1), networks(FAMILY[0], 3)]
     model = made(name, READOUTS[0])
-    assert torch.equal(model(batches), torch.cat([model(batch) for batch in batches]))
+    # The head multiplies all rows at once, which rounds otherwise.
+    torch.testing.assert_close(model(batches), torch.cat([model(batch) for batch in batches]), rtol=1e-12, atol=1e-12)
     model = made(name, READOUTS[1])
     for one, batch in zip(model(batches), batches, strict=True):
         assert torch.equal(flatten(one), flatten(model(batch)))
