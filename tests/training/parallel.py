@@ -36,7 +36,8 @@ def carry_out(folder: Path, option: str, value: float) -> None:
     data = Splits(split(50, 0), split(21, 1), split(19, 2))
     if option == "poison" and os.environ.get("RANK") == "1":
         data.train.features[:] = torch.inf
-    torch.manual_seed(0)
+    # Each process begins elsewhere; what counts is where the first does.
+    torch.manual_seed(int(os.environ.get("RANK", "0")))
     model = Mortal(int(value) if option == "dies" else -1).double()
     model.map[1].alone = option == "shares"
     budget = {"seconds": value} if option == "seconds" else {"steps": 24}

@@ -83,7 +83,7 @@ def test_short_memory_says_what_would_fit(lab, tmp_path: Path) -> None:
         match=r"no memory for a step with 12 networks at a time \(tried to allocate 12 GiB\). 3 were tried",
     ) as error:
         lab.run(tmp_path, Hungry(4))
-    assert "set accumulate to 4, which gives the same result, or batch to 3" in str(error.value)
+    assert "set accumulate to 4, or batch to 3" in str(error.value)
     lab.settings = replace(lab.settings, accumulate=4)
     assert lab.run(tmp_path, Hungry(4))[0].status == "finished"
     with pytest.raises(TrainingError, match="Set accumulate higher, use a smaller model"):
@@ -100,3 +100,44 @@ def test_what_is_not_memory_is_left_alone() -> None:
         torch.empty(2**60)
     assert out_of_memory(error.value)
     assert not out_of_memory(RuntimeError("shapes"))
+
+
+class Normed(Hungry):
+    """Cannot be trained on one item."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(room)
+        self.norm = nn.BatchNorm1d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.norm(x))
+
+
+def test_a_batch_normalisation_needs_two(lab, tmp_path: Path) -> None:
+    lab.settings = replace(lab.settings, batch=5)
+    with pytest.raises(TrainingError, match=r"2 were tried and fit: set batch to 2\."):
+        lab.run(tmp_path, Normed(2))
+    lab.settings = replace(lab.settings, batch=5, accumulate=3)
+    with pytest.raises(TrainingError, match="in 3 parts each: expected at least 2 items for each, 6 in all"):
+        lab.run(tmp_path, Normed(9))
+    lab.settings = replace(lab.settings, batch=12, accumulate=1)
+    with pytest.raises(TrainingError, match="use a smaller model"):
+        lab.run(tmp_path, Normed(1))
+
+
+def test_answers_that_are_no_numbers_are_written_as_none(tmp_path: Path) -> None:
+    from weightspace.training.record import listed
+
+    assert listed(torch.tensor([1.5, torch.nan])) == [1.5, None]
+    assert listed(torch.tensor([[1.0, torch.inf], [2.0, 3.0]])) == [[1.0, None], [2.0, 3.0]]
+    assert listed(torch.tensor([3, 1])) == [3, 1]
+
+
+def test_the_cause_in_a_later_part_is_found(lab, tmp_path: Path) -> None:
+    """Each part draws noise of its own; the replay must draw the same."""
+    features = lab.data.train.features.clone()
+    features[17] = 0.0
+    lab.data = replace(lab.data, train=Split(features, lab.data.train.target))
+    lab.settings = replace(lab.settings, accumulate=4)
+    with pytest.raises(TrainingError, match=r"layer 0 \(Inverse\)"):
+        train(nn.Sequential(Inverse(), nn.Linear(8, 3)), Classify(3), lab.data, lab.settings, out=tmp_path)

@@ -220,7 +220,7 @@ def test_augmented_runs_resume_to_the_bit(tmp_path: Path) -> None:
 
     whole = run("whole")
     with pytest.raises(KeyboardInterrupt):
-        run("broken", 30)
+        run("broken", 17)
     assert run("broken") == whole
 
 

@@ -105,7 +105,10 @@ def test_more_processes_than_items_are_refused(lab, tmp_path: Path, monkeypatch:
         self.count = 13
 
     monkeypatch.setattr(Processes, "__init__", thirteen)
-    with pytest.raises(TrainingError, match="batch is 12 on 13 processes, in 1 parts each: expected an item for each"):
+    with pytest.raises(
+        TrainingError,
+        match="batch is 12 on 13 processes, in 1 parts each: expected at least 2 items",
+    ):
         lab.run(tmp_path)
 
 

@@ -52,9 +52,9 @@ def train(
     with bars(quiet=not leads()) as report:
 
         def advance(pace: Pace) -> None:
-            known = "" if pace.score is None else f", validation {told(task, pace.score)}"
+            score = "" if pace.score is None else f", validation {told(task, pace.score)}"
             waiting = f", {pace.waiting:.0%} waiting for data" if pace.waiting >= WAITING else ""
-            report(f"Training {choice.name}", pace.step, pace.steps, f"loss {pace.loss:.3f}{known}{waiting}")
+            report(f"Training {choice.name}", pace.step, pace.steps, f"loss {pace.loss:.3f}{score}{waiting}")
 
         known = [name for name in watch if name]
         record = train_on(opened, choice, task, settings, out=out, views=views, watch=known, progress=advance)
@@ -62,5 +62,5 @@ def train(
         what = "told rightly" if isinstance(task, Classify) else "(Kendall's tau), by accuracy,"
         print(
             f"{choice.name}: {told(task, record.test_score)} of {len(record.targets):,} unseen networks {what} "
-            f"after {record.steps:,} steps in {record.seconds:.0f} s. The record is {out / 'record.json'}."
+            f"after {record.curves['step'][-1]:,} steps in {record.seconds:.0f} s. The record is {out / 'record.json'}."
         )

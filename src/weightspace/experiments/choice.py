@@ -81,7 +81,7 @@ class ModelChoice:
             TrainingError: an option of another type, or code of one's own that fails or gives no module.
             SpecError: a module that cannot be imported.
         """
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             if not self.packaged:
                 return self._build_other(spec, readout, seed)
             kind: Any = MODELS[self.name]

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from weightspace.errors import FormatError, unknown
 from weightspace.training import read_record
+from weightspace.training.watch import leaves
 
 __all__ = ["Group", "RunRow", "apart", "differing", "find_runs", "grouped", "read_run"]
 
@@ -69,14 +70,14 @@ class RunRow:
         """A column, or a setting by its dotted name or the end of it; None for a setting that this run does not have.
 
         Raises:
-            UnknownNameError: a name that stands for nothing.
+            UnknownNameError: a name that stands for several settings.
         """
         if name in COLUMNS:
             return getattr(self, name)
         found = [key for key in self.settings if key == name or key.endswith(f".{name}")]
-        if len(found) != 1:
+        if len(found) > 1:
             raise unknown("column or setting", name, [*COLUMNS, *self.settings])
-        return self.settings[found[0]]
+        return self.settings[found[0]] if found else None
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ def read_run(folder: Path) -> RunRow | None:
         name, seed = plain["model"]["name"], settings["seed"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    chosen = plain.get("about", {}).get("model", {})
+    about = plain.get("about")
+    model = about.get("model") if isinstance(about, dict) else None
+    chosen = model if isinstance(model, dict) else {}
     common = {
         "folder": folder,
         "model": chosen.get("name", name),
@@ -141,7 +144,7 @@ def read_run(folder: Path) -> RunRow | None:
         "accuracy": task.get("name") == "Classify",
         "zoo": str(plain.get("zoo", ""))[:8],
         "seed": seed,
-        "settings": _leaves(plain),
+        "settings": leaves(plain),
     }
     if not (folder / "record.json").exists():
         return RunRow(**common, **_unfinished(folder, settings))
@@ -161,6 +164,10 @@ def grouped(rows: Sequence[RunRow], by: Sequence[str]) -> list[Group]:
     Raises:
         UnknownNameError: a name that stands for nothing.
     """
+    settings = dict.fromkeys(key for row in rows for key in row.settings)
+    for name in by:
+        if name not in COLUMNS and not any(key == name or key.endswith(f".{name}") for key in settings):
+            raise unknown("column or setting", name, [*COLUMNS, *settings])
     keys: dict[str, list[RunRow]] = {}
     for row in rows:
         keys.setdefault(json.dumps([row.value(name) for name in by]), []).append(row)
@@ -209,7 +216,7 @@ def _over(folder: Path) -> dict[str, Any]:
     record = read_record(folder)
     return {
         "steps": record.steps,
-        "step": record.steps if record.status == "finished" else (record.curves["step"] or [0])[-1],
+        "step": (record.curves["step"] or [0])[-1],
         "status": record.status,
         "validation": record.validation_score,
         "test": record.test_score,
@@ -246,10 +253,3 @@ def _unfinished(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _range(scores: Sequence[float | None]) -> tuple[float, float, float] | None:
     known = [score for score in scores if score is not None]
     return (min(known), statistics.median(known), max(known)) if known else None
-
-
-def _leaves(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in plain.items():
-        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return leaves

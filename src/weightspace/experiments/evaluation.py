@@ -12,7 +12,7 @@ from weightspace.errors import DataError, FormatError, unknown
 from weightspace.experiments.chunk import chunks
 from weightspace.experiments.equivalent import answers
 from weightspace.experiments.run import Run, read_json
-from weightspace.training.record import finite, versions, write_json
+from weightspace.training.record import finite, listed, versions, write_json
 from weightspace.zoo import Zoo
 
 __all__ = ["SPLITS", "Evaluated", "evaluate"]
@@ -90,7 +90,7 @@ def evaluate(run: Run, model: nn.Module, zoo: Zoo, split: str = "test") -> tuple
         loss=finite(run.task.loss(output, targets).item()),
         score=finite(run.task.score(output, targets)),
         numbers=zoo.column("number")[rows].tolist(),
-        predictions=run.task.predict(output).tolist(),
+        predictions=listed(run.task.predict(output)),
         targets=targets.tolist(),
         looks=looks + 1,
         notices=[*_notices(run, zoo, split), *_seen(looks)],

@@ -25,13 +25,14 @@ from torch import nn
 
 from weightspace import models
 from weightspace.disk import staged, write_atomic
-from weightspace.errors import DataError, FormatError, SpecError, TrainingError, WeightspaceError
+from weightspace.errors import FormatError, SpecError, TrainingError, WeightspaceError
 from weightspace.experiments.choice import ModelChoice
 from weightspace.experiments.task import ZooTask, readout_of, task_from
 from weightspace.models.construction import arguments
 from weightspace.spec import NetworkSpec
 from weightspace.spec.difference import difference
 from weightspace.training import RunRecord, read_record
+from weightspace.training.processes import accelerator
 from weightspace.training.record import write_json
 from weightspace.zoo import Zoo, open_zoo
 
@@ -115,7 +116,7 @@ class Run:
             FormatError: files that are missing, damaged, or do not fit the model.
         """
         model = self._packaged_model(given) if self.choice.packaged else self._own_model(given)
-        return model.to(_device(device)).eval()
+        return model.to(accelerator(device)).eval()
 
     def _packaged_model(self, given: str | None) -> nn.Module:
         if given is not None and given != self.choice.name:
@@ -229,11 +230,3 @@ def read_json(path: Path, ahead: str = "") -> dict[str, Any]:
     if not isinstance(plain, dict):
         raise FormatError(f"{ahead}{path} holds a {type(plain).__name__}: expected an object with names.")
     return plain
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise DataError(f"device is {name}: expected auto, cpu or, where PyTorch sees a GPU, cuda.")
-    return torch.device(name)

@@ -35,12 +35,12 @@ class BatchNorm(nn.BatchNorm1d):
         together = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
         if self.alone or not self.training or not together:
             return super().forward(input)
-        ones = input.new_ones(len(input), 1)
-        count = _Added.apply(ones.sum(0))
-        mean = _Added.apply(input.sum(0)) / count
-        variance = _Added.apply((input - mean).square().sum(0)) / count
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        count = _Added.apply(x.new_full((1,), len(x)))
+        mean = _Added.apply(x.sum(0)) / count
+        variance = _Added.apply((x - mean).square().sum(0)) / count
         self._remember(mean.detach(), (variance * count / (count - 1).clamp_min(1)).detach())
-        return (input - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+        return ((x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias).to(input.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:

@@ -74,7 +74,7 @@ class Checkpoint:
             raise FormatError(f"{path} cannot be read as a checkpoint ({error or type(error).__name__}).") from error
         found = head.get("format"), head.get("version", 0)
         if found[0] != FORMAT or found[1] not in range(1, VERSION + 1):
-            raise FormatError(
+            raise _Foreign(
                 f"{path} is {found[0]} version {found[1]}: expected {FORMAT}, at most {VERSION}. "
                 "Read it with the version of weightspace that wrote it, or a later one."
             )
@@ -83,6 +83,10 @@ class Checkpoint:
         for version in range(head["version"], VERSION):
             UPGRADES[version](tensors, head["state"])
         return cls(head["step"], head["best"], tensors, head["state"])
+
+
+class _Foreign(FormatError):
+    """A file that is whole, but not for this version: no reason to pass it over, or to train again."""
 
 
 class Checkpoints:
@@ -138,6 +142,8 @@ class Checkpoints:
         """
         try:
             return Checkpoint.read(self.path(step))
+        except _Foreign:
+            raise
         except FormatError as error:
             raise FormatError(f"{error} Delete {self._folder.parent} and train again.") from error
 
@@ -155,6 +161,8 @@ class Checkpoints:
                 found = Checkpoint.read(path)
                 if found.best != found.step:
                     Checkpoint.read(self.path(found.best))
+            except _Foreign:
+                raise
             except FormatError as error:
                 problems.append(str(error))
                 continue

@@ -17,9 +17,9 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def fits(attempt: Callable[[int], object], most: int) -> int:
+def fits(attempt: Callable[[int], object], most: int, fewest: int = 1) -> int:
     """The largest of `most / 2`, `most / 4`, ... items with which an attempt does not run out of memory, or 0."""
-    while most > 1:
+    while most // 2 >= fewest:
         most //= 2
         try:
             attempt(most)

@@ -17,7 +17,7 @@ from weightspace.training.run import Diverged, Progress, Run
 from weightspace.training.seed import Order
 from weightspace.training.settings import TrainSettings
 from weightspace.training.step import Learner, Task
-from weightspace.training.watch import Watched
+from weightspace.training.watch import Watched, check_names
 
 __all__ = ["train"]
 
@@ -40,12 +40,12 @@ def train(
     the best one is evaluated on the test split. Afterwards `model` holds the best weights, in evaluation mode.
 
     A run that was stopped at any moment and is started again by the same call gives the same weights, losses and
-    predictions to the bit on one device (on a CPU with an equal number of threads). A budget in seconds is turned into
-    a number of steps once, at the start of the run, so this holds for it as well.
+    predictions to the bit on one device (on a CPU with an equal number of threads, on a GPU with `deterministic`). A
+    budget in seconds is turned into a number of steps once, at the start of the run, so this holds for it as well.
 
     Started by torchrun, every process takes a share of each batch and of each split, and the first one writes. Where
     all sums are the same but for rounding, so is the run. The package's models normalise over the whole batch, on
-    whichever processes it lies; a BatchNorm of your own sees its share, and dropout draws other numbers.
+    whichever processes it lies; a BatchNorm of your own sees its share. Dropout and augmentation draw other numbers.
 
     Args:
         model: called with features. Its initial weights are kept with the run, so only the first call's matter.
@@ -77,7 +77,8 @@ def train(
         (True, 40)
     """
     out = Path(out)
-    for split in (data.train, data.val):
+    check_names(watch)
+    for split in (data.train, data.val, data.test):
         task.check(split.target)
     Order(len(data.train), settings.batch, settings.seed, data.train.views)
     description = describe(model, task, settings, data.sizes, zoo=data.checksum, about=dict(about or {}))
@@ -89,7 +90,7 @@ def train(
         if record is None:
             with learner.chance(), _exactly(settings):
                 run = Run(learner, data, settings, files)
-                watched = run.watched(watch if learner.processes.first else (), out, description)
+                watched = run.watched(watch, out, description)
                 record = _carry_out(run, description, out, watched, progress)
         learner.restore_model(learner.processes.by_first(lambda: files.read(record.best_step)).tensors)
     model.eval()
@@ -98,25 +99,29 @@ def train(
 
 def _check_share(learner: Learner, settings: TrainSettings) -> None:
     count, parts = learner.processes.count, settings.accumulate
-    if settings.batch < count * parts:
+    least = learner.fewest * count * parts
+    if settings.batch < least:
         raise TrainingError(
-            f"batch is {settings.batch} on {count} processes, in {parts} parts each: expected an item for each at "
-            f"least. Set batch to {count * parts} or more, or use fewer."
+            f"batch is {settings.batch} on {count} processes, in {parts} parts each: expected at least "
+            f"{learner.fewest} items for each, {least} in all. Set batch higher or accumulate lower, or use fewer "
+            "processes."
         )
 
 
 @contextmanager
 def _exactly(settings: TrainSettings) -> Iterator[None]:
     """Within it PyTorch refuses what differs from run to run, where that was asked for."""
-    before = torch.are_deterministic_algorithms_enabled()
-    if settings.deterministic:
-        # What cuBLAS asks for; without effect elsewhere.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+    if not settings.deterministic:
+        yield
+        return
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    # What cuBLAS asks for; without effect elsewhere.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 def _carry_out(
@@ -130,7 +135,9 @@ def _carry_out(
         record, status = run.record(description, None, str(error)), "diverged"
         raise TrainingError(str(error)) from None
     finally:
-        if status != "interrupted":
-            run.write(record, out)
-        watched.finalize(status)
+        try:
+            if status != "interrupted":
+                run.write(record, out)
+        finally:
+            watched.finalize(status)
     return record

@@ -1,5 +1,6 @@
 """One run on several processes, started by torchrun: each takes a share of every batch, and all hold equal weights."""
 
+import atexit
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from torch import Tensor, distributed
 
 from weightspace.errors import TrainingError, unknown
 
-__all__ = ["PRECISIONS", "Processes"]
+__all__ = ["PRECISIONS", "Processes", "accelerator"]
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 """Names of precisions, as Lightning Fabric calls them. In bfloat16 products are computed; weights stay float32."""
@@ -43,7 +44,7 @@ class Processes:
         count = int(os.environ.get("WORLD_SIZE", "1"))
         here = int(os.environ.get("LOCAL_WORLD_SIZE", str(count)))
         self.fabric = Fabric(
-            accelerator=_accelerator(device),
+            accelerator=accelerator(device),
             devices=here,
             num_nodes=count // here,
             strategy="ddp" if count > 1 else "auto",
@@ -51,6 +52,8 @@ class Processes:
         )
         if count > 1 and not distributed.is_initialized():
             self.fabric.launch()
+            # Left to the end of the interpreter, gloo's threads now and then end the process by SIGABRT.
+            atexit.register(_part)
         self.count, self.rank = count, self.fabric.global_rank if count > 1 else 0
 
     @property
@@ -115,7 +118,17 @@ class Processes:
             ) from error
 
 
-def _accelerator(device: str) -> str:
+def _part() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def accelerator(device: str) -> str:
+    """The device that a setting means: cpu, cuda, or auto for cuda if there is one.
+
+    Raises:
+        TrainingError: cuda where there is none.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

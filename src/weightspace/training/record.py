@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from weightspace import __version__
 from weightspace.disk import write_atomic
@@ -24,6 +24,7 @@ __all__ = [
     "describe",
     "digest",
     "finite",
+    "listed",
     "peak_memory",
     "read_record",
     "versions",
@@ -177,6 +178,16 @@ def write_json(path: Path, value: Any) -> None:
 def finite(value: float) -> float | None:
     """The number, or None where JSON has no word for it."""
     return value if math.isfinite(value) else None
+
+
+def listed(predictions: Tensor) -> list[Any]:
+    """Predictions as lists, with None for what is not finite."""
+    if not predictions.is_floating_point() or bool(predictions.isfinite().all()):
+        return predictions.tolist()
+    flat: list[Any] = [finite(value) for value in predictions.flatten().tolist()]
+    for size in reversed(predictions.shape[1:]):
+        flat = [flat[at : at + size] for at in range(0, len(flat), size)]
+    return flat
 
 
 def versions() -> dict[str, str]:

@@ -20,11 +20,11 @@ from weightspace.training.failure import broken, fits, out_of_memory
 from weightspace.training.feed import Feed, feeding
 from weightspace.training.optim import learning_rate
 from weightspace.training.plan import Plan, by_seconds, by_steps
-from weightspace.training.record import CURVES, RunRecord, digest, finite, peak_memory, versions
+from weightspace.training.record import CURVES, RunRecord, digest, finite, listed, peak_memory, versions
 from weightspace.training.seed import Order
 from weightspace.training.settings import TrainSettings
 from weightspace.training.step import Batch, Evaluation, Learner
-from weightspace.training.watch import Watched, watchers
+from weightspace.training.watch import Watched, Watcher, watchers
 
 __all__ = ["Diverged", "Pace", "Progress", "Run"]
 
@@ -77,7 +77,7 @@ class Run:
     def __init__(self, learner: Learner, data: Splits, settings: TrainSettings, files: Checkpoints) -> None:
         self._learner, self._data, self._settings, self._files = learner, data, settings, files
         self._processes = learner.processes
-        self._order = Order(len(data.train), settings.batch, settings.seed, data.train.views)
+        self._order = self._new_order()
         self._started = self._sat_down = time.perf_counter()
         self._pending: list[Tensor] = []
         self._losses: list[float] = []
@@ -85,7 +85,7 @@ class Run:
         settings.augment.check(data.train.features[:1])
         found, notice = self._processes.by_first(files.latest)
         self._state = self._begin() if found is None else self._resume(found, notice)
-        self._first = self._state.step
+        self._begun_at = self._state.step
         self._rate = partial(
             learning_rate,
             steps=self._state.plan.steps,
@@ -101,14 +101,19 @@ class Run:
 
     def watched(self, names: Sequence[str], out: Path, description: dict[str, Any]) -> Watched:
         """Those who watch this run, told of its settings."""
-        watched = Watched(watchers(names, out, step=self._state.step), self._notify)
+        made: list[Watcher] = []
+        self._processes.by_first(lambda: made.extend(watchers(names, out, step=self._state.step)))
+        watched = Watched(made, self._notify)
         if self._state.step == 0:
             watched.log_hyperparams(description)
         return watched
 
     def _begin(self) -> State:
         """The state before the first step, written down, so that a run which stops early can start from it again."""
-        fresh = self._learner.tensors()
+        mine = {name: value.cpu() for name, value in self._learner.tensors().items()}
+        # Whatever each process began with: from here on all have what the first has.
+        fresh = self._processes.by_first(lambda: mine)
+        self._learner.restore(fresh)
         plan = self._make_plan()
         self._learner.restore(fresh)
         state = State(plan)
@@ -118,6 +123,10 @@ class Run:
     def _resume(self, found: Checkpoint, notice: str) -> State:
         self._learner.restore(found.tensors)
         state = State(**{**found.state, "plan": Plan(**found.state["plan"])})
+        if state.step < state.plan.steps:
+            # Here memory may be shorter than where the run began.
+            self._try_step(state.step)
+            self._learner.restore(found.tensors)
         # As if this sitting had begun when the first did, less the time between the sittings.
         self._started -= state.seconds
         if notice:
@@ -138,11 +147,10 @@ class Run:
 
     def write(self, record: RunRecord, out: Path) -> None:
         """The record in the run folder, by the first process."""
-        if self.first:
-            record.write(out)
+        self._processes.by_first(lambda: record.write(out))
 
     def _make_plan(self) -> Plan:
-        """The length of the run. Steps are tried out on the way, so wrong shapes show before anything is written."""
+        """The length of the run. Steps are tried out on the way, so wrong shapes show before there is a checkpoint."""
         settings = self._settings
         if settings.steps is not None:
             self._try_step(0)
@@ -172,13 +180,12 @@ class Run:
         settings, fewer = self._settings, 0
         share = math.ceil(settings.batch / self._processes.count / settings.accumulate)
         if self._processes.count == 1:
-            fewer = fits(self._try_part, share)
-        remedy = (
-            f"{fewer} were tried and fit: set accumulate to {math.ceil(settings.batch / fewer)}, which gives the same "
-            f"result, or batch to {fewer}."
-            if fewer
-            else "Set accumulate higher, use a smaller model, or save memory by the model's own options."
-        )
+            fewer = fits(self._try_part, share, self._learner.fewest)
+        remedy = "Set accumulate higher, use a smaller model, or save memory by the model's own options."
+        if fewer:
+            parts = math.ceil(settings.batch / fewer)
+            split = f"set accumulate to {parts}, or " if settings.batch // parts >= self._learner.fewest else "set "
+            remedy = f"{fewer} were tried and fit: {split}batch to {fewer}."
         return f"no memory for a step with {share} networks at a time ({told}). {remedy}"
 
     def _try_part(self, items: int) -> None:
@@ -189,6 +196,10 @@ class Run:
         self._learner.evaluate(self._data.val)
         checkpoint = Checkpoint(0, 0, self._learner.tensors(), {})
         self._processes.by_first(lambda: self._files.rehearse(checkpoint))
+
+    def _new_order(self) -> Order:
+        train = self._data.train
+        return Order(len(train), self._settings.batch, self._settings.seed, train.views)
 
     def _read(self, step: int) -> Batch:
         return self._learner.read(self._data.train, self._order.rows(step))
@@ -218,7 +229,7 @@ class Run:
         state, elapsed = self._state, time.perf_counter() - self._sat_down
         score = next(iter(state.curves["validation_score"][-1:]), None)
         return Pace(
-            state.step, state.plan.steps, loss, score, (state.step - self._first) / elapsed, feed.waited / elapsed
+            state.step, state.plan.steps, loss, score, (state.step - self._begun_at) / elapsed, feed.waited / elapsed
         )
 
     def _look(self) -> float:
@@ -265,10 +276,10 @@ class Run:
 
     def _cause(self, kept: int, step: int) -> str:
         """The batch and the layer behind a loss that is not finite, found by going through the steps again."""
-        learner = self._learner
+        learner, order = self._learner, self._new_order()  # batches may still be read ahead in the other's order
         learner.restore(self._read_back(kept))
         for number in range(kept, step):
-            batch = self._read(number)
+            batch = learner.read(self._data.train, order.rows(number))
             before = learner.tensors()
             loss = learner.step(batch, number, self._rate(number))
             self._processes.add([loss])
@@ -277,7 +288,10 @@ class Run:
             learner.restore(before)
             learner.model.zero_grad()
             with alone(learner.model):
-                found = [broken(learner.model, part[0], partial(learner.losses, [part], number)) for part in batch]
+                found = [
+                    broken(learner.model, part[0], partial(learner.losses, [part], number, place, eager=True))
+                    for place, part in enumerate(batch)
+                ]
             said = [text for texts in self._processes.gather(found) for text in texts]
             cause = next((text for text in said if not text.startswith("every number")), said[0])
             return f"in the batch of step {number + 1}, {cause}"
@@ -305,7 +319,7 @@ class Run:
             validation_score=state.best_score,
             test_loss=None if tested is None else finite(tested.loss),
             test_score=None if tested is None else finite(tested.score),
-            predictions=[] if tested is None else tested.predictions.tolist(),
+            predictions=[] if tested is None else listed(tested.predictions),
             targets=[] if tested is None else self._data.test.target.tolist(),
             parameters=self._learner.parameters,
             seconds=state.seconds,

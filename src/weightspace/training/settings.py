@@ -37,7 +37,8 @@ class TrainSettings:
     batch: int = 64
     """Networks in a batch, over all processes together."""
     accumulate: int = 1
-    """Parts in which a batch is read one after the other, to save memory; the result is the same within rounding."""
+    """Parts in which a batch is read one after the other, to save memory; the same within rounding but for batch
+    normalisation, dropout and augmentation, which see the parts."""
     learning_rate: float = 1e-3
     """The largest learning rate, reached at the end of the warm-up."""
     weight_decay: float = 0.01

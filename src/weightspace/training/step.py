@@ -1,7 +1,7 @@
 """One model in training: a step of the optimiser, an evaluation, and the state that both depend on."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from weightspace.errors import TrainingError
+from weightspace.training.augment import Mixture
 from weightspace.training.average import Average
 from weightspace.training.data import Split
 from weightspace.training.optim import adamw, set_rate
@@ -61,8 +62,8 @@ class Evaluation:
 class Learner:
     """A model with its task, optimiser and device, in one of the processes of a run.
 
-    Lightning Fabric owns device, precision, processes and backward pass. Its wrappers around the module, clipping and
-    the optimiser are left out: on one device they do nothing, and cost a small model 5 % of its step.
+    Lightning Fabric owns device, precision and processes. Its wrappers around the module, the backward pass, clipping
+    and the optimiser are left out: here they do nothing, and cost a small model 5 % of its step.
 
     Args:
         model: called with features; trained in place and moved to the device.
@@ -79,14 +80,22 @@ class Learner:
             raise TrainingError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to train.")
         self.task, self._settings = task, settings
         self.processes = Processes(settings.device, settings.precision)
-        self._fabric = self.processes.fabric
+        mixed = settings.precision != "float32"
+        self._mixed: Callable[[], AbstractContextManager[Any]] = (
+            self.processes.fabric.autocast if mixed else nullcontext
+        )
         self.device: torch.device = self.processes.device
         # Moved before the optimiser is made, so that the fused update finds its parameters where they will stay.
         self.model = model.to(self.device)
         self._called = torch.compile(self.model) if settings.compile else self.model
         self._optimiser = adamw(model, weight_decay=settings.weight_decay)
         self._average = Average(self.model, settings.average) if settings.average else None
-        self._loss = task.step if isinstance(task, Stepping) else self._answer_and_compare
+
+    @property
+    def fewest(self) -> int:
+        """Items that the model can be trained on at once: two where it normalises over them."""
+        norms = (module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+        return 2 if any(norms) else 1
 
     @property
     def parameters(self) -> int:
@@ -104,8 +113,8 @@ class Learner:
 
     def read(self, split: Split, rows: Tensor) -> Batch:
         """This process's share of the items in these rows, in the parts in which it will be learnt from."""
-        mine = rows[self.processes.share(len(rows))]
-        return [split.batch(part, self.device) for part in mine.tensor_split(self._settings.accumulate)]
+        mine, parts = rows[self.processes.share(len(rows))], self._settings.accumulate
+        return [split.batch(part, self.device) for part in (mine.tensor_split(parts) if parts > 1 else (mine,))]
 
     def step(self, batch: Batch, number: int, rate: float) -> Tensor:
         """One update on a batch.
@@ -121,7 +130,7 @@ class Learner:
         set_rate(self._optimiser, rate)
         self._optimiser.zero_grad()
         total = self.losses(batch, number)
-        self.processes.add(self._gradients())
+        self._add_gradients()
         if self._settings.clip is not None:
             clip_grad_norm_(self._trained, self._settings.clip)
         self._optimiser.step()
@@ -129,46 +138,59 @@ class Learner:
             self._average.update(number + 1)
         return total
 
-    def losses(self, batch: Batch, number: int) -> Tensor:
-        """The loss of a batch, whose gradients are added to the parameters'."""
+    def losses(self, batch: Batch, number: int, first: int = 0, *, eager: bool = False) -> Tensor:
+        """The loss of a batch, whose gradients are added to the parameters'.
+
+        Args:
+            batch: from `read`, or some parts of it.
+            number: of the step.
+            first: place in the batch of the first of these parts.
+            eager: call the model as it is, where it is compiled.
+        """
+        model = self.model if eager else self._called
         parts = []
-        for part, (features, target) in enumerate(batch):
-            with self._fabric.autocast():
-                loss = self._loss_of(features, target, f"augment/{number}/{self.processes.rank}/{part}")
+        for part, (features, target) in enumerate(batch, start=first):
+            with self._mixed():
+                loss = self._loss_of(model, features, target, f"augment/{number}/{self.processes.rank}/{part}")
                 # A mean over all items of the batch, on whichever process and in whichever part they are.
                 loss = loss if len(target) == self._settings.batch else loss * (len(target) / self._settings.batch)
-            self._fabric.backward(loss)
+            loss.backward()
             parts.append(loss.detach())
         return sum(parts[1:], parts[0])
 
-    def _loss_of(self, features: Any, target: Tensor, purpose: str) -> Tensor:
+    def _loss_of(self, model: Callable[..., Any], features: Any, target: Tensor, purpose: str) -> Tensor:
         augment = self._settings.augment
-        if not augment.active:
-            return self._loss(self._called, features, target)
-        features, mixture = augment(features, target, generator(self._settings.seed, purpose))
-        parts = [share * self._loss(self._called, features, one) for share, one in mixture]
+        mixture: Mixture = [(1.0, target)]
+        if augment.active:
+            features, mixture = augment(features, target, generator(self._settings.seed, purpose))
+        if isinstance(self.task, Stepping):
+            parts = [share * self.task.step(model, features, one) for share, one in mixture]
+        else:
+            output = model(features)
+            if len(mixture) == 1:
+                return self.task.loss(output, mixture[0][1])
+            parts = [share * self.task.loss(output, one) for share, one in mixture]
         return sum(parts[1:], parts[0])
 
-    def _answer_and_compare(self, model: Callable[..., Any], features: Any, target: Tensor) -> Tensor:
-        return self.task.loss(model(features), target)
-
-    def _gradients(self) -> list[Tensor]:
-        """The gradients of all parameters, zero where this process had nothing to do with one."""
+    def _add_gradients(self) -> None:
+        """The gradients of all processes, added up; none where no process had anything to do with a parameter."""
         if self.processes.count == 1:
-            return []
-        for parameter in self._trained:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        return [parameter.grad for parameter in self._trained if parameter.grad is not None]
+            return
+        touched = torch.tensor([float(p.grad is not None) for p in self._trained], device=self.device)
+        zeros = (torch.zeros_like(p) if p.grad is None else p.grad for p in self._trained)
+        gradients = dict(zip(self._trained, zeros, strict=True))
+        self.processes.add([*gradients.values(), touched])
+        for (parameter, gradient), known in zip(gradients.items(), touched.tolist(), strict=True):
+            parameter.grad = gradient if known else None
 
     @torch.no_grad()
     def evaluate(self, split: Split) -> Evaluation:
         """Loss, score and answers on all items of a split, each of which is read once, by one of the processes."""
         share = self.processes.share(len(split))
         self.model.eval()
-        with self._average.in_place() if self._average is not None else nullcontext(), self._fabric.autocast():
+        with self._average.in_place() if self._average is not None else nullcontext(), self._mixed():
             found = [
-                (self.model(features), target)
+                (recorded(self.model(features)), target.cpu())
                 for at in range(share.start, share.stop, self._settings.batch)
                 for features, target in [
                     split.batch(slice(at, min(at + self._settings.batch, share.stop)), self.device)
@@ -223,6 +245,16 @@ class Learner:
     def restore_model(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the weights that a run gives, which are the average where there is one, and the buffers."""
         self.model.load_state_dict({**_below(tensors, "model/"), **_below(tensors, "average/")})
+
+
+def recorded(output: Any) -> Any:
+    """An answer on the CPU, in float32 at least: what is judged is not rounded further."""
+    if isinstance(output, WeightFeatures):
+        return output.map(recorded)
+    if not isinstance(output, Tensor):
+        return output
+    half = output.is_floating_point() and output.element_size() < 4
+    return output.float().cpu() if half else output.cpu()
 
 
 def joined(parts: Sequence[Any], device: torch.device) -> Any:

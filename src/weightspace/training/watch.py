@@ -20,7 +20,7 @@ from weightspace.disk import write_atomic, writing
 from weightspace.errors import TrainingError, WeightspaceError, unknown
 from weightspace.weights.source.factory import imported, is_factory
 
-__all__ = ["CURVES_FOLDER", "CsvCurves", "TensorBoardCurves", "Watched", "Watcher", "watchers"]
+__all__ = ["CURVES_FOLDER", "CsvCurves", "TensorBoardCurves", "Watched", "Watcher", "check_names", "leaves", "watchers"]
 
 CURVES_FOLDER = "curves"
 """The folder of the curves in that of a run."""
@@ -82,7 +82,7 @@ class TensorBoardCurves:
 
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:
         """Show the settings as a table, under the tab of texts."""
-        rows = [f"| {name} | {str(value).replace('|', '&#124;')} |" for name, value in _leaves(params).items()]
+        rows = [f"| {name} | {str(value).replace('|', '&#124;')} |" for name, value in leaves(params).items()]
         self._append({"step": 0, "summary": text("settings", "\n".join(["| setting | value |", "|---|---|", *rows]))})
 
     def finalize(self, status: str) -> None:
@@ -176,11 +176,16 @@ def watchers(names: Sequence[str], folder: Path, *, step: int = 0) -> list[Watch
         Traceback (most recent call last):
         weightspace.errors.UnknownNameError: unknown watcher 'tensorbaord': did you mean "tensorboard"?...
     """
+    check_names(names)
+    curves = folder / CURVES_FOLDER
+    return [_OWN[name](curves, step) if name in _OWN else _called(name, curves) for name in names]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that `watchers` does not know. Raises `UnknownNameError`."""
     for name in names:
         if name not in _OWN and not is_factory(name):
             raise unknown("watcher", name, [*_OWN, "package.module:make"])
-    curves = folder / CURVES_FOLDER
-    return [_OWN[name](curves, step) if name in _OWN else _called(name, curves) for name in names]
 
 
 class Watched:
@@ -205,7 +210,7 @@ class Watched:
 
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:
         """Tell all watchers what the run was given, with dotted names."""
-        self._each(lambda watcher: watcher.log_hyperparams(_leaves(params)))
+        self._each(lambda watcher: watcher.log_hyperparams(leaves(params)))
 
     def finalize(self, status: str) -> None:
         """Tell all watchers that it is over."""
@@ -260,9 +265,9 @@ def _read_table(path: Path) -> dict[int, dict[str, str]]:
         ) from error
 
 
-def _leaves(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as one table with dotted names."""
-    leaves: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in plain.items():
-        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return leaves
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
