@@ -89,6 +89,8 @@ class Learner:
         self.model = model.to(self.device)
         self._called = torch.compile(self.model) if settings.compile else self.model
         self._optimiser = adamw(model, weight_decay=settings.weight_decay)
+        # Asked once: the question takes longer than many answers.
+        self._own_step = task.step if isinstance(task, Stepping) else None
         self._average = Average(self.model, settings.average) if settings.average else None
 
     @property
@@ -163,8 +165,8 @@ class Learner:
         mixture: Mixture = [(1.0, target)]
         if augment.active:
             features, mixture = augment(features, target, generator(self._settings.seed, purpose))
-        if isinstance(self.task, Stepping):
-            parts = [share * self.task.step(model, features, one) for share, one in mixture]
+        if self._own_step is not None:
+            parts = [share * self._own_step(model, features, one) for share, one in mixture]
         else:
             output = model(features)
             if len(mixture) == 1:
