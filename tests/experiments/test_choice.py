@@ -120,3 +120,15 @@ def test_scales_are_fitted_where_a_model_has_some(spec: NetworkSpec) -> None:
     other = nn.Module()
     other.norm = nn.LayerNorm(3)
     fit_scale(other, x)  # a normalisation that learns nothing from a zoo is left alone
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_takes_its_scales_part_by_part(name: str, spec: NetworkSpec) -> None:
+    """Networks on disk come so; whether scales are fitted at all is the same for all."""
+    x = random_features(spec, 12).map(lambda t: 5 * t).to(torch.float32)
+    whole, parts = (ModelChoice(name).build(spec, Invariant(3), seed=0) for _ in range(2))
+    fit_scale(whole, x)
+    fit_scale(parts, (x[at : at + 5] for at in (0, 5, 10)))
+    for (key, one), other in zip(whole.state_dict().items(), parts.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, msg=key)
+    assert whole.norm.rms.max() > 2

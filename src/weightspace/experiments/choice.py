@@ -132,7 +132,7 @@ def fit_scale(model: nn.Module, x: Any) -> None:
 
     Args:
         model: to be trained.
-        x: the networks of the training split.
+        x: the networks of the training split, all at once or part by part.
     """
     norm = getattr(model, "norm", None)
     if isinstance(norm, Scale):

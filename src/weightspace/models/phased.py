@@ -1,6 +1,6 @@
 """Any model on the view in which shifts of sine phases are signs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +50,9 @@ class ViewScale:
         """One number for each parameter of the view."""
         return self.scale.rms
 
-    def fit(self, x: WeightFeatures) -> "ViewScale":
+    def fit(self, x: WeightFeatures | Iterable[WeightFeatures]) -> "ViewScale":
         """Take the scales of the training networks; arguments and errors as for `ParameterScale.fit`."""
-        self.scale.fit(self.view.features(x))
+        self.scale.fit(map(self.view.features, [x] if isinstance(x, WeightFeatures) else x))
         return self
 
 
