@@ -242,6 +242,7 @@ def test_vmap_over_an_ensemble(name: str, spec: str) -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 def test_compiled_layers_give_the_same() -> None:
     """In a process of its own: the compiler does not see through the wrappers that check shapes while testing."""
     root = Path(__file__).parents[2]

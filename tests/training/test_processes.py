@@ -63,6 +63,7 @@ def test_two_processes_do_what_one_does(two: Path, tmp_path: Path) -> None:
     assert {"random/0/cpu", "random/1/cpu"} <= set(other)
 
 
+@pytest.mark.slow
 def test_a_mutant_that_normalises_each_share_is_caught(two: Path, tmp_path: Path) -> None:
     assert [ended.returncode for ended in run(tmp_path, "shares")] == [0, 0]
     losses, losses_2 = (read_record(folder).curves["train_loss"] for folder in (two, tmp_path))
