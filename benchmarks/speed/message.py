@@ -26,6 +26,7 @@ import torch
 from linear import SIREN, ZOO
 from machine import added, in_turns, main, peaks
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from weightspace.models import GMN, MAGEPNFN, Invariant, MonomialNFN, ScaleGMN
 from weightspace.spec import NetworkSpec
@@ -93,6 +94,14 @@ def others(spec: NetworkSpec) -> dict[str, nn.Module]:
     }
 
 
+def gigaflop(way: Model, x: WeightFeatures) -> float:
+    """Of the matrix products of a pass forward and back, counted on a few networks."""
+    few = x[:4]
+    with FlopCounterMode(display=False) as counter:
+        way(few).square().mean().backward()
+    return round(1e-9 * counter.get_total_flops() * len(x) / len(few), 1)
+
+
 def compare(name: str, arguments: argparse.Namespace) -> dict[str, object]:
     model, x = case(name)
     ways = {way: partial(turn, model, function, x) for way, function in ways_of(model).items()}
@@ -103,6 +112,7 @@ def compare(name: str, arguments: argparse.Namespace) -> dict[str, object]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "milliseconds": {way: round(value, 1) for way, value in spent.items()},
         "ratio": round(spent["twin"] / spent["model"], 2),
+        "gigaflop": {way: gigaflop(function, x) for way, function in ways_of(model).items() if way != "lean"},
         **peaks(__file__, name, list(ways), arguments.threads),
         "large_peak_mebibytes": peaks(__file__, name, LARGE, arguments.threads)["peak_mebibytes"],
     }
