@@ -86,7 +86,9 @@ class ModelChoice:
                 return self._build_other(spec, readout, seed)
             kind: Any = MODELS[self.name]
             torch.manual_seed(seed)
-            model: nn.Module = kind.preset(self.preset or PRESET, spec, readout)
+            sized = inspect.signature(kind.preset).parameters
+            needed = options_of(kind, {name: v for name, v in self.options.items() if name in sized})
+            model: nn.Module = kind.preset(self.preset or PRESET, spec, readout, **needed)
             if not self.options:
                 return model
             known = {key: value for key, value in arguments(model).items() if key not in ("spec", "readout")}
