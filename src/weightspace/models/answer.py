@@ -16,6 +16,7 @@ from weightspace.spec.activations import activation_of
 from weightspace.weights import WeightFeatures
 from weightspace.weights.source.chain import Chain
 from weightspace.zoo.generate.convolution import SIDE
+from weightspace.zoo.generate.ensemble import vectorised_attention
 from weightspace.zoo.generate.template import described
 
 __all__ = ["Answers", "Inputs"]
@@ -123,7 +124,8 @@ class Own:
         """The module, vectorised over networks."""
         own = {name: state[key] for name, key in self.names}
         given = values.expand(len(next(iter(own.values()))), *values.shape[1:])
-        return vmap(lambda one, shown: functional_call(self.module, one, (shown,)))(own, given)
+        with vectorised_attention():
+            return vmap(lambda one, shown: functional_call(self.module, one, (shown,)))(own, given)
 
 
 class Answers:
@@ -194,9 +196,8 @@ class Answers:
     def _state(self, x: WeightFeatures) -> dict[str, Tensor]:
         if self._template is None or isinstance(self._template, Chain):
             return {name: tensor[..., 0] for name, tensor in x.items()}
-        stored = self._template.to(x.device, x.dtype).state_dict()
-        parts = {param.view.key for param in self.spec.params if param.view.strides is not None}
-        return x.to_state({key: stored[key][None] for key in parts} or None)
+        self._template.to(x.device, x.dtype)  # what it holds beside weights, such as frequencies
+        return x.to_state()
 
 
 def _fitting(template: nn.Module, spec: NetworkSpec) -> nn.Module:
@@ -245,7 +246,22 @@ def _chain(spec: NetworkSpec) -> list[Step]:
     left = [param.name for param in spec.params if param.name not in used]
     if left:
         raise _untold(f"{left[0]!r} stands outside of its layers")
+    for place in spec.places[1:-1]:
+        _check_nothing_else(spec, place)
     return steps
+
+
+def _check_nothing_else(spec: NetworkSpec, place: Place) -> None:
+    """Refuse units that may do less than their activations allow: something else is done to them, such as a softmax."""
+    if place.axis in (spec.places[0].axis, spec.places[-1].axis):
+        return
+    rows = [ACTIVATIONS[other.activation].at(other.constants) for other in spec.places if other.axis == place.axis]
+    passes = set.intersection(*(set(row.symmetry.factors) for row in rows))
+    if not spec.axis(place.axis).symmetry.permutes or passes - set(spec.axis(place.axis).symmetry.factors):
+        raise _untold(
+            f"units of {place.axis!r} have the symmetry {spec.axis(place.axis).symmetry}, and "
+            f"{place.activation!r} alone would let more through"
+        )
 
 
 def _layer(spec: NetworkSpec, before: Place, place: Place, carrier: Wire, bias: str | None) -> list[Step]:
