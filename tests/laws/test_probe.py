@@ -338,5 +338,12 @@ def test_chosen_by_name_with_a_description() -> None:
     choice = ModelChoice("FunctionProbe", options={"network": describe(manifest), "probes": 2})
     model = choice.build(manifest.spec, ANSWER, seed=0)
     assert model(small(manifest.spec).to(torch.float32)).shape == (3, 3)
+    plain = ModelChoice("FunctionProbe")
     with pytest.raises(SpecError, match="the spec alone does not tell"):
-        ModelChoice("FunctionProbe").build(manifest.spec, ANSWER, seed=0)
+        plain.build(manifest.spec, ANSWER, seed=0)
+    assert plain.told(manifest).options == {"network": describe(manifest)}
+    assert choice.told(of_siren()) is choice
+    assert ModelChoice("NP").told(manifest) == ModelChoice("NP")
+    unknown = Manifest(spec=SPECS["siren"], recipe="my own", settings={})
+    assert plain.told(unknown) is plain
+    assert plain.told(unknown).build(SPECS["siren"], ANSWER, seed=0).answers.network is None
