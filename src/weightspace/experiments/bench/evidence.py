@@ -166,7 +166,7 @@ class Evidence:
         return None if found is None else found.sign if self.table.higher else -found.sign
 
     def of(self, outcome: Outcome) -> Outcome | None:
-        """The row of the comparison that a row of a study belongs to: by its name up to the comma, else by its model."""
+        """The row of the comparison that a study's row belongs to: by its name up to the comma, else by its model."""
         main = self.part()
         stem = outcome.name.split(",")[0].strip()
         named = [other for other in main if other.name == stem]

@@ -56,8 +56,8 @@ class Difference:
 class Noise:
     r"""Intervals by a paired bootstrap over test items.
 
-    Let :math:`m(r, b)` be the measure of run :math:`r` on the :math:`b`-th draw, with replacement, of as many test items
-    as there are. Both rows are measured on the same draw, so what makes an item hard for both cancels:
+    Let :math:`m(r, b)` be the measure of run :math:`r` on the :math:`b`-th draw, with replacement, of as many test
+    items as there are. Both rows are measured on the same draw, so what makes an item hard for both cancels:
 
     .. math:: \Delta_b = \frac1{|A|} \sum_{r \in A_b} m(r, b) - \frac1{|B|} \sum_{r \in B_b} m(r, b) .
 
@@ -238,7 +238,7 @@ def _tau(predictions: Sequence[Any], targets: Sequence[Any], counts: Counts) -> 
     for start in range(0, len(x), _BLOCK):
         rows = slice(start, start + _BLOCK)
         signs = np.sign(x[rows, None] - x).astype(kind) * np.sign(y[rows, None] - y).astype(kind)
-        ordered += np.einsum("bi,bi->b", taken[:, rows] @ signs, taken, dtype=np.float64)
+        ordered += ((taken[:, rows] @ signs) * taken).sum(1, dtype=np.float64)
     untied = np.sqrt(_untied(x, counts) * _untied(y, counts))
     return np.divide(ordered, untied, out=np.zeros_like(ordered), where=untied > 0)
 
@@ -247,8 +247,9 @@ def _untied(values: np.ndarray, counts: Counts) -> Drawn:
     """Twice the number of pairs whose values differ."""
     order = np.argsort(values, kind="stable")
     first = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
-    groups = np.add.reduceat(counts[:, order], first, axis=1, dtype=np.float64)
-    return np.square(counts.sum(1, dtype=np.float64)) - np.square(groups).sum(1)
+    tied = len(first) < len(values)
+    groups = np.add.reduceat(counts[:, order], first, axis=1) if tied else counts
+    return np.square(counts.sum(1, dtype=np.float64)) - np.square(groups).sum(1, dtype=np.float64)
 
 
 def _mean(items: np.ndarray | None, counts: Counts) -> Drawn | None:

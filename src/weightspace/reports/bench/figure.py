@@ -3,15 +3,25 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    PercentFormatter,
+)
 
 from weightspace.experiments.bench.number import written
+from weightspace.experiments.bench.table import TRACKS
 from weightspace.reports.figure import STYLE, blank, svg
 from weightspace.reports.theme import INK, MUTED, PAPER, Style
 
@@ -146,7 +156,10 @@ def _lines(marks: Sequence[Mark]) -> list[Mark | str]:
     tracks = list(dict.fromkeys(mark.track for mark in marks))
     if len(tracks) < 2:
         return list(marks)
-    return [line for track in tracks for line in (track, *(mark for mark in marks if mark.track == track))]
+    lines: list[Mark | str] = []
+    for track in tracks:
+        lines += [track, *(mark for mark in marks if mark.track == track)]
+    return lines
 
 
 def _score(axes: Axes, place: int, mark: Mark, style: Style) -> None:
@@ -193,7 +206,7 @@ def draw_traces(
         True
     """
     with mpl.rc_context(STYLE):
-        figure, axes = blank(7.2, max(3.6, 0.8 + 0.24 * len(traces)))
+        figure, axes = blank(8.6, max(3.6, 0.9 + 0.24 * len(traces)))
         figure.patch.set_facecolor(PAPER)
         for model, trace in traces.items():
             style = styles[model]
@@ -263,11 +276,28 @@ def _log(axes: Axes, places: Sequence[float]) -> None:
     if not places:
         return
     low, high = min(places), max(places)
-    narrow = high / low < 30
     axes.set_xlim(low / 1.25, high * 1.25)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    distinct = sorted(set(places))
+    if len(distinct) < 7 and all(after > 1.6 * before for before, after in pairwise(distinct)):
+        axes.xaxis.set_major_locator(FixedLocator(distinct))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 30 else (1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _brief(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _brief(value: float) -> str:
+    """A number with few letters, for ticks.
+
+    Example:
+        >>> _brief(0.5), _brief(900), _brief(30_000), _brief(2e6)
+        ('0.5', '900', '30k', '2M')
+    """
+    for size, letter in ((1e6, "M"), (1e4, "k")):
+        if value >= size:
+            return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
+    return f"{value:g}"
 
 
 def _drawn(style: Style) -> dict[str, Any]:
@@ -292,13 +322,14 @@ def _hollow() -> Line2D:
 
 def _legend(figure: Figure, entries: Sequence[tuple[Line2D, str, str]], *, below: bool = False) -> None:
     """Names beside the figure, under the heading of their track where there are several tracks."""
-    tracks = dict.fromkeys(track for _, _, track in entries)
+    present = {track for _, _, track in entries}
+    tracks = sorted(present, key=[*TRACKS.values(), *sorted(present)].index)
     found: list[tuple[Line2D, str]] = []
     for track in tracks:
         if len(tracks) > 1:
             found.append((Line2D([], [], linestyle="none"), track or "other"))
         found += [(handle, label) for handle, label, of in entries if of == track]
-    place = "outside lower right" if below else "outside right upper"
+    place: Any = "outside lower right" if below else "outside right upper"
     handles, labels = [handle for handle, _ in found], [label for _, label in found]
     drawn = figure.legend(handles, labels, loc=place, frameon=False, fontsize=9.5, handlelength=3.2, numpoints=1)
     for text in drawn.get_texts():

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from weightspace.disk import write_atomic, writing
 from weightspace.experiments.bench.evidence import Evidence, Outcome, Spread, moved_names
 from weightspace.experiments.bench.number import NOTHING, interval, signed, written
+from weightspace.experiments.bench.record import BenchRecord
 from weightspace.experiments.bench.table import TRACKS
 from weightspace.reports.bench.drawing import drawings
 from weightspace.reports.bench.text import code, plain, told
@@ -18,7 +19,7 @@ from weightspace.reports.figure import printable
 from weightspace.reports.table import duration, power_of_ten
 from weightspace.training.watch import leaves
 
-__all__ = ["FIGURES", "best", "marks", "markdown", "score_text", "write_page"]
+__all__ = ["FIGURES", "PAGE", "markdown", "marks", "score_text", "write_page"]
 
 PAGE = "README.md"
 FIGURES = ("scores", "robustness", "cost", "curves", "labels")
@@ -100,7 +101,7 @@ def _heading(evidence: Evidence, name: str) -> str:
     return f"{plain(name)} {'↑' if evidence.table.higher else '↓'}"
 
 
-def _data(records: Sequence[Any]) -> list[dict[str, Any]]:
+def _data(records: Sequence[BenchRecord]) -> list[dict[str, Any]]:
     """Each data set among the records: its facts, and the rows where there are several."""
     found: dict[str, list[str]] = {}
     for run in records:
@@ -147,7 +148,7 @@ def _named(texts: Iterable[str]) -> str:
     return ", ".join(plain(text) for text in dict.fromkeys(texts))
 
 
-def _tuned(evidence: Evidence) -> list[tuple[str, str, str]]:
+def _tuned(evidence: Evidence) -> list[tuple[str, str, str, str]]:
     """For each row, the rates that were tried with their validation scores, and the one that was taken."""
     lines = []
     for outcome in evidence.outcomes.values():
@@ -185,11 +186,6 @@ def marks(evidence: Evidence, outcomes: Sequence[Outcome]) -> dict[str, str]:
     return dict.fromkeys([ranked[0].name, *level], "level") if level else {}
 
 
-def best(evidence: Evidence, outcomes: Sequence[Outcome]) -> Outcome | None:
-    """The row with the best median; None where nothing has finished."""
-    return next(iter(evidence.ranked(outcomes)), None)
-
-
 def score_text(measure: str, found: Spread | None) -> str:
     """A median with its range, or one number alone.
 
@@ -206,7 +202,9 @@ def score_text(measure: str, found: Spread | None) -> str:
 def _track(evidence: Evidence, track: str) -> dict[str, Any]:
     """One table: the rows of a track, with footnotes for what is in print and what went wrong."""
     outcomes = evidence.part(track=track)
-    chosen, notes, lines = marks(evidence, outcomes), [], []
+    chosen = marks(evidence, outcomes)
+    notes: list[str] = []
+    lines: list[list[str]] = []
     for outcome in outcomes:
         printed, cell = outcome.row.published, NOTHING
         if printed is not None:
