@@ -12,6 +12,7 @@ import numpy as np
 from weightspace.experiments.bench.record import BenchRecord
 from weightspace.experiments.bench.table import Move, Published, Row, Table
 from weightspace.experiments.choice import ModelChoice
+from weightspace.training.record import write_json
 
 MOVES = (Move("permutations", 0.0), Move("scales 0.1 to 10", 1.0), Move("scales 0.001 to 1000", 3.0))
 STEPS = 2000
@@ -29,13 +30,15 @@ def table(
 
 
 def comparison(name: str = "inr-mnist", measures: tuple[str, ...] = ("accuracy",), *, higher: bool = True) -> Table:
-    """Thirteen rows on three tracks, an ablation and fewer labels."""
+    """Many rows on three tracks, an ablation and fewer labels."""
     names = ["FlatMLP", "StatNN", "DeepSets", "NP", "HNP", "MonomialNFN", "MAGEPNFN"]
-    names += ["ScaleGMN", "GMN", "GaugeGMN", "NeuronTransformer"]
+    names += ["ScaleGMN", "GMN", "GaugeGMN", "NGGNN", "Phased"]
     printed = Published(0.75 if higher else 0.03, "Some authors, *A paper*, Table 1", "another corpus")
     rows = [Row(n, choice(n), published=printed if n in ("NP", "ScaleGMN") else None) for n in names]
     rows += [Row("ScaleGMN-B", choice("ScaleGMN-B"), published=Published(0.8 if higher else 0.02, "Others, Table 2"))]
-    rows += [Row("FlatMLP, canonical form", choice("FlatMLP"), "canonical")]
+    folded = ("StatNN", "NP", "MonomialNFN", "MAGEPNFN", "GMN", "ScaleGMN-B")
+    rows += [Row(f"{n}, folded", choice(n), "canonical", ("fold",)) for n in folded]
+    rows += [Row("FlatMLP, canonical", choice("FlatMLP"), "canonical")]
     rows += [Row("FunctionProbe", choice("FunctionProbe"), "probes"), Row("ScaleGMN-B, probes", choice("b"), "probes")]
     rows += [
         Row(f"ScaleGMN-B, {part}", choice("ScaleGMN-B", part=part), study="ablation") for part in ("one way", "no norm")
@@ -51,7 +54,7 @@ def comparison(name: str = "inr-mnist", measures: tuple[str, ...] = ("accuracy",
 def strength(row: Row) -> float:
     """How good a made-up model is, from 0 to 1."""
     known = {"FlatMLP": 0.2, "StatNN": 0.35, "DeepSets": 0.4, "NP": 0.55, "HNP": 0.56, "MonomialNFN": 0.62}
-    known |= {"MAGEPNFN": 0.7, "ScaleGMN": 0.74, "ScaleGMN-B": 0.82, "GMN": 0.6, "GaugeGMN": 0.735}
+    known |= {"MAGEPNFN": 0.7, "ScaleGMN": 0.74, "ScaleGMN-B": 0.82, "GMN": 0.6, "GaugeGMN": 0.735, "Phased": 0.79}
     base = known.get(row.name.split(",")[0], 0.5)
     return base * (1 + 0.15 * np.log10(row.share)) - 0.05 * (row.study == "ablation")
 
@@ -93,7 +96,7 @@ def record(table: Table, row: Row, seed: int = 0, items: int = 400, **changes: A
             "command": "weightspace zoo make inr digits --count 4000 --seed 0",
             "seed": 0,
             "checksum": "5f3a9d0c1e",
-            "splits": {"train": 3000, "val": 600, "test": items},
+            "networks": {"train": 3000, "val": 600, "test": items},
         },
         tuning=[{"learning_rate": rate, "validation": score - 0.01 * place} for place, rate in enumerate(table.rates)],
         status="finished",
@@ -155,3 +158,16 @@ def fill(results: Path, table: Table, seeds: Sequence[int] = (0, 1, 2), items: i
     for whole in records:
         whole.write(results)
     return records
+
+
+def fill_costs(results: Path, table: Table) -> None:
+    """What steps and answers cost, as it lies beside the records."""
+    rows = {
+        row.name: {"step": 0.004 * (1 + place), "step_memory": place * 2**22, "answer": 0.001, "answer_memory": 2**20}
+        for place, row in enumerate(table.rows)
+        if not row.study
+    }
+    write_json(
+        results / "small" / table.name / "costs.json",
+        {"format": "weightspace-costs", "version": 1, "batch": 64, "rows": rows},
+    )

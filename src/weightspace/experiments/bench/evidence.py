@@ -1,15 +1,20 @@
 """A table with its records: what came of each row, and how rows stand to each other."""
 
+import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from weightspace.errors import FormatError
 from weightspace.experiments.bench.record import BenchRecord, read_records
 from weightspace.experiments.bench.significance import Difference, Noise
 from weightspace.experiments.bench.table import Row, Table
 
 __all__ = ["Evidence", "Outcome", "Spread", "moved_names", "read_evidence", "spread"]
+
+
+COSTS = ("step", "step_memory", "answer", "answer_memory")
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,24 @@ class Outcome:
         return spread(run.seconds for run in self.runs)
 
     @property
-    def step_seconds(self) -> float | None:
-        """The time of a step, validation included: the median over runs."""
-        found = spread(run.seconds / run.steps for run in self.finished if run.steps)
-        return None if found is None else found.middle
-
-    @property
     def peak_memory(self) -> int | None:
         """The most memory that a run's process held, in bytes."""
         return max((run.peak_memory for run in self.runs), default=None)
+
+    def published(self, measure: str) -> float | None:
+        """The number in print. An accuracy above 1 is one in percent."""
+        printed = self.row.published
+        if printed is None:
+            return None
+        return printed.value / 100 if measure == "accuracy" and printed.value > 1 else printed.value
+
+    def worst(self, measure: str) -> tuple[str, float] | None:
+        """The move that changes the first measure of one run most, and by how much."""
+        found = {move: self.change(measure, move) for move in moved_names([self])}
+        ends = [
+            (move, end) for move, change in found.items() if change is not None for end in (change.low, change.high)
+        ]
+        return max(ends, key=lambda pair: abs(pair[1]), default=None)
 
     @property
     def networks(self) -> int | None:
@@ -113,6 +127,8 @@ class Evidence:
         scale: small or full.
         outcomes: one for each row, by name, in the table's order; without runs where nothing has run.
         unknown: names of rows that have records and are not in the table.
+        costs: by row, what a step of training and an answer cost when nothing else ran, as `costs.json` has it:
+            seconds `step` and `answer`, bytes `step_memory` and `answer_memory`; empty where it was not measured.
         noise: of the first measure.
     """
 
@@ -120,6 +136,7 @@ class Evidence:
     scale: str
     outcomes: Mapping[str, Outcome]
     unknown: tuple[str, ...] = ()
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     noise: Noise = field(repr=False, compare=False, default_factory=lambda: Noise(""))
 
     @property
@@ -202,12 +219,25 @@ def read_evidence(table: Table, scale: str, results: Path) -> Evidence:
     outcomes = {
         row.name: Outcome(row, tuple(sorted(runs.pop(row.name, []), key=lambda run: run.seed))) for row in table.rows
     }
-    return Evidence(table, scale, outcomes, tuple(sorted(runs)), Noise(table.measures[0]))
+    costs = _read_costs(results / scale / table.name / "costs.json")
+    return Evidence(table, scale, outcomes, tuple(sorted(runs)), costs, Noise(table.measures[0]))
 
 
 def moved_names(outcomes: Iterable[Outcome]) -> list[str]:
     """The moves that were tried on some rows, in the order of their records."""
     return list(dict.fromkeys(name for outcome in outcomes for run in outcome.finished for name in run.moved))
+
+
+def _read_costs(path: Path) -> dict[str, dict[str, float]]:
+    if not path.exists():
+        return {}
+    try:
+        plain = json.loads(path.read_bytes())
+        if plain["format"] != "weightspace-costs" or plain["version"] != 1:
+            raise ValueError("not of format weightspace-costs 1")
+        return {name: {key: float(cost[key]) for key in COSTS} for name, cost in plain["rows"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FormatError(f"{path} holds no costs ({error}): delete it and measure again.") from error
 
 
 def _point(outcome: Outcome) -> list[tuple[int, Outcome]]:

@@ -19,7 +19,7 @@ def written(measure: str, value: float | None) -> str:
         return NOTHING
     if measure == "accuracy":
         return f"{100 * value:.1f} %"
-    return f"{value:.4f}" if measure == "tau" else f"{value:.3g}"
+    return f"{value:.4f}" if measure.startswith("tau") else f"{value:.3g}"
 
 
 def signed(measure: str, value: float | None) -> str:

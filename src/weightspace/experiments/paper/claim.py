@@ -7,13 +7,12 @@ from typing import Protocol
 
 from weightspace.experiments.bench.evidence import Evidence, Outcome, moved_names
 from weightspace.experiments.bench.number import interval, signed, written
-from weightspace.experiments.bench.table import Published
 
 __all__ = [
     "CLAIMS",
     "MODELS",
     "Claim",
-    "Cost",
+    "Costs",
     "EveryPart",
     "Falls",
     "FewerLabels",
@@ -36,8 +35,20 @@ EDITING = ("edit-mnist", "edit-cifar")
 MONOMIAL = ("MonomialNFN", "MAGEPNFN")
 SYMMETRIC = (*MONOMIAL, "ScaleGMN", "ScaleGMN-B")
 """Models that respect the whole group."""
-BASELINES = ("FlatMLP", "StatNN", "DeepSets", "NP", "HNP", "GMN", "GaugeGMN", "FunctionProbe", "NeuronTransformer")
-MODELS = (*BASELINES, *SYMMETRIC)
+OURS = (*SYMMETRIC, "Phased")
+BASELINES = (
+    "FlatMLP",
+    "StatNN",
+    "DeepSets",
+    "NP",
+    "HNP",
+    "GMN",
+    "NGGNN",
+    "GaugeGMN",
+    "FunctionProbe",
+    "NeuronTransformer",
+)
+MODELS = (*BASELINES, *OURS)
 """Names of rows that stand for one model each, in every table where they appear."""
 
 NOTICEABLE = 0.002
@@ -119,25 +130,23 @@ class VersusBest:
     Args:
         text: the sentence.
         tables: where.
-        first: names of rows, variants included; empty means all that are not among the baselines.
+        first: names of rows, variants ("name, ...") included.
+        tracks: where they are compared; empty means each track by itself.
     """
 
     text: str
     tables: tuple[str, ...]
-    first: tuple[str, ...] = ()
+    first: tuple[str, ...]
+    tracks: tuple[str, ...] = ()
 
     def judge(self, evidence: Evidence) -> Iterator[tuple[Verdict, str]]:
         """By the best median of each side, track by track."""
-        for track in evidence.tracks:
+        for track in self.tracks or evidence.tracks:
             ranked = evidence.ranked(evidence.part(track=track))
-            mine = [outcome for outcome in ranked if self._mine(outcome)]
-            others = [outcome for outcome in ranked if not self._mine(outcome)]
+            mine = [outcome for outcome in ranked if _stem(outcome) in self.first]
+            others = [outcome for outcome in ranked if _stem(outcome) not in self.first]
             if mine and others:
                 yield _above(evidence, mine[0], others[0]), _compared(evidence, mine[0], others[0])
-
-    def _mine(self, outcome: Outcome) -> bool:
-        stem = _stem(outcome)
-        return stem in self.first if self.first else stem not in (*BASELINES, *CLASSICAL)
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,8 @@ class FewerParameters:
         second = evidence.outcomes.get(self.second)
         if second is None or not second.finished or not second.parameters:
             return
-        variants = [o for o in evidence.outcomes.values() if _stem(o) == self.first and o.finished and o.parameters]
+        same = evidence.part(track=second.row.track)
+        variants = [outcome for outcome in same if _stem(outcome) == self.first and outcome.finished]
         small = [o for o in variants if (o.parameters or 0) <= self.share * second.parameters]
         for outcome in variants if not small else [max(small, key=lambda o: o.parameters or 0)]:
             told = f"{outcome.parameters:,} to {second.parameters:,} parameters; {_compared(evidence, outcome, second)}"
@@ -215,7 +225,7 @@ class Steady:
     def judge(self, evidence: Evidence) -> Iterator[tuple[Verdict, str]]:
         """No where one run changes by the limit or more under one move."""
         for outcome in _rows(evidence, self.rows):
-            worst = _worst(evidence, outcome)
+            worst = outcome.worst(evidence.measure)
             if worst is not None:
                 move, change = worst
                 told = f"{outcome.name}: at most {signed(evidence.measure, change)} ({move})"
@@ -254,14 +264,14 @@ class VersusPrint:
     def judge(self, evidence: Evidence) -> Iterator[tuple[Verdict, str]]:
         """Yes and no where the interval of the row's own measure excludes the published number."""
         for outcome in _rows(evidence, self.rows):
-            printed, found = outcome.row.published, evidence.noise.interval(outcome.finished)
+            printed, found = outcome.published(evidence.measure), evidence.noise.interval(outcome.finished)
             if printed is not None and found is not None:
-                above, below = found.low > printed.value, found.high < printed.value
+                above, below = found.low > printed, found.high < printed
                 good, bad = (above, below) if evidence.table.higher else (below, above)
                 verdict = Verdict.YES if good else Verdict.NO if bad else Verdict.NOISE
                 ends = f"[{written(evidence.measure, found.low)}, {written(evidence.measure, found.high)}]"
                 told = f"{outcome.name}: {written(evidence.measure, found.value)} {ends}"
-                yield verdict, f"{told}; in print {_printed(evidence, printed)}"
+                yield verdict, f"{told}; in print {_printed(evidence, outcome)}"
 
 
 @dataclass(frozen=True)
@@ -301,19 +311,21 @@ class EveryPart:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a step of training costs, without a limit."""
+class Costs:
+    """What a step of training and an answer cost, without a limit; measured by themselves."""
 
     text: str
     tables: tuple[str, ...]
     rows: tuple[str, ...] = MODELS
 
     def judge(self, evidence: Evidence) -> Iterator[tuple[Verdict, str]]:
-        """Milliseconds per step and the memory of the process."""
-        for outcome in _rows(evidence, self.rows):
-            seconds, memory = outcome.step_seconds, outcome.peak_memory
-            if seconds is not None and memory is not None:
-                yield Verdict.SHOWN, f"{outcome.name}: {1000 * seconds:.1f} ms, {memory / 2**20:,.0f} MiB"
+        """Milliseconds and memory."""
+        for name in self.rows:
+            if name in evidence.costs:
+                cost = evidence.costs[name]
+                step = f"a step {1000 * cost['step']:.1f} ms and {cost['step_memory'] / 2**20:,.0f} MiB"
+                answer = f"an answer {1000 * cost['answer']:.1f} ms and {cost['answer_memory'] / 2**20:,.0f} MiB"
+                yield Verdict.SHOWN, f"{name}: {step}, {answer}"
 
 
 @dataclass(frozen=True)
@@ -375,20 +387,13 @@ def _compared(evidence: Evidence, first: Outcome, second: Outcome) -> str:
     return f"{first.name} less {second.name}: {told}"
 
 
-def _worst(evidence: Evidence, outcome: Outcome) -> tuple[str, float] | None:
-    """The move that changes one run's score most, and by how much."""
-    found = {move: outcome.change(evidence.measure, move) for move in moved_names([outcome])}
-    ends = [(move, end) for move, s in found.items() if s is not None for end in (s.low, s.high)]
-    return max(ends, key=lambda pair: abs(pair[1]), default=None)
+def _printed(evidence: Evidence, outcome: Outcome) -> str:
+    printed = outcome.row.published
+    told = written(evidence.measure, outcome.published(evidence.measure))
+    if printed is None:
+        return told
+    return f"{told} ({'; '.join(text for text in (printed.source, printed.note) if text)})"
 
-
-def _printed(evidence: Evidence, printed: Published) -> str:
-    note = f"; {printed.note}" if printed.note else ""
-    return f"{written(evidence.measure, printed.value)} ({printed.source}{note})"
-
-
-CLASSICAL = ("CNN", "depthwise-separable CNN", "LDR-SD", "LDR-TD", "Toeplitz-like", "unstructured")
-"""What group convolutions are compared with on signals."""
 
 CLAIMS: tuple[Claim, ...] = (
     Steady(
@@ -409,11 +414,24 @@ CLAIMS: tuple[Claim, ...] = (
         "HNP",
         0.1,
     ),
-    VersusBest("ScaleGMN-B is at least level with the best other model of weights alone", INR, ("ScaleGMN-B",)),
+    VersusBest(
+        "ScaleGMN-B is at least level with the best other model of weights alone", INR, ("ScaleGMN-B",), ("weights",)
+    ),
     VersusPrint(
         "The corrected bidirectional model is above what was published for the uncorrected one",
         (*GENERALISATION, *INR, *EDITING),
         ("ScaleGMN-B",),
+    ),
+    Versus(
+        "The corrected bidirectional model is above the same model as it was published",
+        ("generalisation-relu",),
+        ("ScaleGMN-B",),
+        ("ScaleGMN-B, uncorrected",),
+    ),
+    Falls(
+        "As it was published, the bidirectional model falls when units are rescaled",
+        ("generalisation-relu",),
+        ("ScaleGMN-B, uncorrected",),
     ),
     Versus(
         "ScaleGMN is at least level with the gauge baseline",
@@ -424,6 +442,7 @@ CLAIMS: tuple[Claim, ...] = (
     VersusBest(
         "The best symmetric model is above every baseline, the gauge baseline included",
         (*GENERALISATION, *INR, "inr-mnist-shared", "inr-mnist-views", *EDITING, "policy-cartpole"),
+        OURS,
     ),
     SmallestLevel(
         "GM-CNN needs fewer parameters than a plain CNN for its accuracy", ("rotated-digits",), "GM-CNN", "CNN"
@@ -441,8 +460,7 @@ CLAIMS: tuple[Claim, ...] = (
         ("FlatMLP", "StatNN", "DeepSets"),
     ),
     EveryPart("Each part of a model makes it better: the whole is above each ablation"),
-    Cost("Time and memory of a step of training", (*GENERALISATION, *INR)),
-    Unrecorded("Time and memory of an answer, without training"),
+    Costs("Time and memory of a step of training and of an answer", (*GENERALISATION, *INR)),
     Unrecorded("Likeness of what two models have learnt (CKA)"),
 )
 """What the pages are asked for, in the order in which they are shown."""

@@ -69,9 +69,10 @@ def _mark(evidence: Evidence, outcome: Outcome) -> Mark:
         outcome.name,
         TRACKS[outcome.row.track],
         None if score is None else (score.low, score.middle, score.high),
-        None if outcome.row.published is None else outcome.row.published.value,
+        outcome.published(evidence.measure),
         None if seconds is None else seconds.middle,
         outcome.parameters,
+        None if outcome.name not in evidence.costs else 1000 * evidence.costs[outcome.name]["step"],
     )
 
 

@@ -27,6 +27,7 @@ from weightspace.reports.theme import INK, MUTED, PAPER, Style
 
 __all__ = ["Along", "Mark", "Scale", "Trace", "draw_cost", "draw_scores", "draw_traces"]
 
+_PANELS = (("seconds", "seconds of a run"), ("step", "ms per step, alone"), ("parameters", "parameters"))
 _VARIABLE = re.compile(r"var\(--[\w-]+, ([^()]*)\)")
 
 
@@ -65,6 +66,7 @@ class Mark:
         published: the number in print.
         seconds: of a run.
         parameters: that are trained.
+        step: milliseconds of a step of training, measured with nothing beside it.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Mark:
     published: float | None = None
     seconds: float | None = None
     parameters: int | None = None
+    step: float | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ def draw_traces(
 
 
 def draw_cost(marks: Sequence[Mark], styles: Mapping[str, Style], scale: Scale, *, name: str) -> str:
-    """Scores against seconds of a run and against parameters, both logarithmic.
+    """Scores against seconds of a run, time of a step and parameters, all logarithmic.
 
     Args:
         marks: the rows; those without a score are left out.
@@ -246,24 +249,23 @@ def draw_cost(marks: Sequence[Mark], styles: Mapping[str, Style], scale: Scale, 
         True
     """
     shown = [(mark, mark.score) for mark in marks if mark.score is not None]
+    panels = [panel for panel in _PANELS if any(getattr(mark, panel[0]) for mark, _ in shown)]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, max(3.4, 0.8 + 0.24 * len(shown))), layout="constrained", facecolor=PAPER)
-        left, right = figure.subplots(1, 2, sharey=True)
-        for axes, of, label in ((left, "seconds", "seconds of a run"), (right, "parameters", "parameters")):
-            places = []
-            for mark, (low, middle, high) in shown:
-                place = getattr(mark, of)
-                if place:
-                    places.append(place)
-                    style = styles[mark.name]
-                    axes.plot([place, place], [low, high], color=style.colour, linewidth=1.6, alpha=0.6)
-                    axes.plot([place], [middle], style.marker, color=style.colour, markersize=7.5, mec=PAPER, mew=0.6)
+        size = (2.9 * len(panels) + 2.9, max(3.4, 0.8 + 0.24 * len(shown)))
+        figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)
+        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (of, label) in zip(row, panels, strict=True):
+            places = [(getattr(mark, of), mark, score) for mark, score in shown if getattr(mark, of)]
+            for place, mark, (low, middle, high) in places:
+                style = styles[mark.name]
+                axes.plot([place, place], [low, high], color=style.colour, linewidth=1.6, alpha=0.6)
+                axes.plot([place], [middle], style.marker, color=style.colour, markersize=7.5, mec=PAPER, mew=0.6)
             axes.set(xlabel=label)
-            _log(axes, places)
+            _log(axes, [place for place, _, _ in places])
             axes.grid(axis="both")
             axes.set_axisbelow(True)
-        left.set_ylabel(scale.label)
-        scale.dress(left.yaxis)
+        row[0].set_ylabel(scale.label)
+        scale.dress(row[0].yaxis)
         order = sorted(shown, key=lambda pair: -pair[1][1])
         _legend(figure, [(_dot(styles[mark.name]), mark.name, mark.track) for mark, _ in order])
     told = "; ".join(f"{m.name} {written(scale.name, s[1])}, {m.seconds:.3g} s" for m, s in shown if m.seconds)

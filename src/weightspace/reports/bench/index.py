@@ -16,15 +16,23 @@ from weightspace.reports.table import duration
 __all__ = ["write_pages"]
 
 
-def write_pages(tables: Iterable[Table], scale: str, results: Path, claims: Sequence[Claim] = CLAIMS) -> list[Path]:
+def write_pages(
+    tables: Iterable[Table],
+    scale: str,
+    results: Path,
+    *,
+    listed: Iterable[Table] = (),
+    claims: Sequence[Claim] = CLAIMS,
+) -> list[Path]:
     """The page of each table at one scale, and the page of all tables at every scale; from records alone.
 
     Written again from the same records, every file has the same bytes.
 
     Args:
-        tables: all that the page of all tables should name; those without records are named as such.
+        tables: whose pages are written.
         scale: small or full.
         results: the folder that holds `SCALE/TABLE/records`.
+        listed: more tables that the page of all tables names; those without records are named as such.
         claims: what the evidence should show.
 
     Returns:
@@ -43,17 +51,20 @@ def write_pages(tables: Iterable[Table], scale: str, results: Path, claims: Sequ
     """
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
-    listed = list(tables)
-    known = {table.name: [read_evidence(table, one, results) for one in SCALES] for table in listed}
+    chosen = {table.name: table for table in tables}
+    # In the order of the whole list, whichever tables are written this time.
+    every = {table.name: chosen.get(table.name, table) for table in listed}
+    every |= {name: table for name, table in chosen.items() if name not in every}
+    known = {name: [read_evidence(table, one, results) for one in SCALES] for name, table in every.items()}
     files = [
         path
-        for table in listed
+        for table in chosen.values()
         for evidence in known[table.name]
         if evidence.scale == scale
         for path in write_page(evidence, results)
     ]
     index = results / PAGE
-    write_atomic(index, markdown("bench-index.md", **_index(listed, known, claims)).encode())
+    write_atomic(index, markdown("bench-index.md", **_index(list(every.values()), known, claims)).encode())
     return [index, *files]
 
 

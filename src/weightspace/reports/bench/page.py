@@ -87,7 +87,7 @@ def _page(evidence: Evidence, figures: set[str]) -> dict[str, Any]:
         "tuned": _tuned(evidence),
         "tracks": [_track(evidence, track) for track in evidence.tracks],
         "robustness": _robustness(evidence),
-        "costs": [_cost(outcome) for outcome in evidence.part() if outcome.runs],
+        "costs": [_cost(evidence, outcome) for outcome in evidence.part() if outcome.runs],
         "studies": [_study(evidence, study) for study in evidence.studies],
         "unknown": evidence.unknown,
         "runs": len(records),
@@ -209,7 +209,7 @@ def _track(evidence: Evidence, track: str) -> dict[str, Any]:
         printed, cell = outcome.row.published, NOTHING
         if printed is not None:
             letter = chr(ord("a") + len(notes) % 26) * (1 + len(notes) // 26)
-            cell = f"{written(evidence.measure, printed.value)} <sup>{letter}</sup>"
+            cell = f"{written(evidence.measure, outcome.published(evidence.measure))} <sup>{letter}</sup>"
             note = f"; {plain(printed.note)}" if printed.note else ""
             notes.append(f"<sup>{letter}</sup> {plain(outcome.name)}: {plain(printed.source)}{note}.")
         lines.append([*_cells(evidence, outcome, chosen.get(outcome.name, "")), cell])
@@ -260,24 +260,32 @@ def _robustness(evidence: Evidence) -> dict[str, Any]:
     lines = []
     for outcome in outcomes:
         found = [outcome.moved(move) for move in moves]
-        changes = [change for move in moves if (change := outcome.change(evidence.measure, move)) is not None]
-        ends = [end for change in changes for end in (change.low, change.high)]
-        worst = max(ends, key=abs, default=None)
         score = outcome.score(evidence.measure)
         cells = [written(evidence.measure, None if one is None else one.middle) for one in (score, *found)]
-        lines.append([plain(outcome.name), *cells, signed(evidence.measure, worst)])
+        lines.append([plain(outcome.name), *cells, _worst(evidence, outcome)])
     return {"moves": [plain(move) for move in moves], "lines": lines}
 
 
-def _cost(outcome: Outcome) -> list[str]:
-    step, memory, seconds = outcome.step_seconds, outcome.peak_memory, outcome.seconds
+def _worst(evidence: Evidence, outcome: Outcome) -> str:
+    """The largest change of one run under any move."""
+    worst = outcome.worst(evidence.measure)
+    return signed(evidence.measure, None if worst is None else worst[1])
+
+
+def _cost(evidence: Evidence, outcome: Outcome) -> list[str]:
+    """What a row took in its runs, and what a step and an answer cost alone where that was measured."""
+    memory, seconds, cost = outcome.peak_memory, outcome.seconds, evidence.costs.get(outcome.name)
+    alone = [NOTHING] * 4
+    if cost is not None:
+        alone = [f"{1000 * cost[part]:.1f}" for part in ("step", "answer")]
+        alone += [f"{cost[part] / 2**20:,.0f}" for part in ("step_memory", "answer_memory")]
     return [
         plain(outcome.name),
         NOTHING if outcome.parameters is None else f"{outcome.parameters:,}",
-        NOTHING if step is None else f"{1000 * step:.1f}",
-        NOTHING if memory is None else f"{memory / 2**20:,.0f}",
         NOTHING if seconds is None else f"{seconds.middle:,.1f}",
         f"{sum(run.seconds for run in outcome.runs):,.1f}",
+        NOTHING if memory is None else f"{memory / 2**20:,.0f}",
+        *alone,
     ]
 
 
@@ -306,5 +314,6 @@ def _study_line(evidence: Evidence, outcome: Outcome, whole: Outcome | None) -> 
         NOTHING if outcome.parameters is None else f"{outcome.parameters:,}",
         _first(evidence, outcome),
         against if whole is None or found is None else f"{against} (to {plain(whole.name)})",
+        _worst(evidence, outcome),
         power_of_ten(outcome.symmetry_error),
     ]

@@ -9,7 +9,7 @@ __all__ = ["bench_styles"]
 # Models that share a colour, seven places apart, are unlike each other and differ in dashes and marker as well.
 _ORDER = (
     *("FlatMLP", "DeepSets", "ScaleGMN", "MonomialNFN", "MAGEPNFN", "FunctionProbe", "ScaleGMN-B"),
-    *("StatNN", "NeuronTransformer", "GMN", "NP", "HNP", "GaugeGMN"),
+    *("StatNN", "NeuronTransformer", "GMN", "NP", "HNP", "GaugeGMN", "Phased", "NGGNN"),
 )
 _COLOURS = tuple(style.colour for style in styles(map(str, range(7))).values())
 _MARKERS = ("s", "D", "o", "^", "v", "P", "X", "p", "h", "<", "d", ">", "*", "H")
