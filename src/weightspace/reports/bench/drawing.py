@@ -30,12 +30,11 @@ def drawings(evidence: Evidence) -> dict[str, str]:
 
 def _lines(evidence: Evidence, chosen: dict[str, Style], scale: Scale) -> dict[str, str]:
     moves = moved_names(evidence.part())
-    wrapped = tuple(move.replace(" ", "\n", 1) if len(move) > 12 else move for move in moves)
     drawn = {
         "robustness": (
             {outcome.name: _moved(evidence, outcome, moves) for outcome in evidence.part()},
             "Scores on test networks that were moved along their symmetries",
-            Along("how the test networks were moved", ticks=("as they\nare", *wrapped)),
+            Along("how test networks were moved", ticks=("as they are", *moves)),
         ),
         "curves": (
             {outcome.name: _learnt(outcome) for outcome in evidence.part()},

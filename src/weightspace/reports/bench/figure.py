@@ -1,9 +1,10 @@
 """Figures of a table as SVG files: scores, robustness, cost and learning curves, from plain numbers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -208,29 +209,47 @@ def draw_traces(
         >>> "networks" in drawn
         True
     """
+    headings = _ordered(tracks.get(model, "") for model in traces)
     with mpl.rc_context(STYLE):
-        figure, axes = blank(8.6, max(3.6, 0.9 + 0.24 * len(traces)))
-        figure.patch.set_facecolor(PAPER)
-        for model, trace in traces.items():
-            style = styles[model]
-            axes.fill_between(trace.along, trace.low, trace.high, color=style.colour, alpha=0.14, linewidth=0)
-            every = None if along.marked else [len(trace.along) - 1]
-            axes.plot(trace.along, trace.middle, markevery=every, **_drawn(style))
-        axes.set(xlabel=along.label, ylabel=scale.label)
-        scale.dress(axes.yaxis)
-        if along.ticks:
-            axes.set_xticks(range(len(along.ticks)), along.ticks)
-            axes.set_xlim(-0.15, len(along.ticks) - 0.85)
-        elif along.log:
-            _log(axes, [place for trace in traces.values() for place in trace.along])
-        axes.grid(axis="y")
-        axes.set_axisbelow(True)
+        size = (3.0 + 2.1 * len(headings) + 3.2, max(3.6, 0.9 + 0.24 * (len(traces) + len(headings))))
+        figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)
+        row = figure.subplots(1, len(headings), sharey=True, squeeze=False)[0]
+        for axes, heading in zip(row, headings, strict=True):
+            part = {model: trace for model, trace in traces.items() if tracks.get(model, "") == heading}
+            _traced(axes, part, styles, along, crowded=len(headings) > 1)
+            if len(headings) > 1:
+                axes.set_title(fill(heading, 26), size=9.5, style="italic", color=MUTED)
+        row[0].set_ylabel(scale.label)
+        scale.dress(row[0].yaxis)
         # In the order in which the lines end, so that a name is found beside its line.
         order = sorted(traces, key=lambda model: -traces[model].middle[-1])
         entries = [(Line2D([], [], **_drawn(styles[model])), model, tracks.get(model, "")) for model in order]
         _legend(figure, entries)
     told = "; ".join(f"{model} ends at {written(scale.name, trace.middle[-1])}" for model, trace in traces.items())
     return _alone(svg(figure, name, title, f"{told}."))
+
+
+def _traced(
+    axes: Axes, traces: Mapping[str, Trace], styles: Mapping[str, Style], along: Along, *, crowded: bool
+) -> None:
+    """The lines of one track."""
+    for model, trace in traces.items():
+        style = styles[model]
+        axes.fill_between(trace.along, trace.low, trace.high, color=style.colour, alpha=0.14, linewidth=0)
+        every = None if along.marked else [len(trace.along) - 1]
+        axes.plot(trace.along, trace.middle, markevery=every, **_drawn(style))
+    axes.set(xlabel=along.label)
+    if along.ticks:
+        slanted = crowded or len(along.ticks) > 4
+        turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        axes.set_xticks(range(len(along.ticks)), [t if slanted else fill(t, 12) for t in along.ticks], **turned)
+        axes.set_xlim(-0.15, len(along.ticks) - 0.85)
+    elif along.log:
+        _log(axes, [place for trace in traces.values() for place in trace.along])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(3 if crowded else 6, steps=[1, 2, 5, 10]))
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
 
 
 def draw_cost(marks: Sequence[Mark], styles: Mapping[str, Style], scale: Scale, *, name: str) -> str:
@@ -324,8 +343,7 @@ def _hollow() -> Line2D:
 
 def _legend(figure: Figure, entries: Sequence[tuple[Line2D, str, str]], *, below: bool = False) -> None:
     """Names beside the figure, under the heading of their track where there are several tracks."""
-    present = {track for _, _, track in entries}
-    tracks = sorted(present, key=[*TRACKS.values(), *sorted(present)].index)
+    tracks = _ordered(track for _, _, track in entries)
     found: list[tuple[Line2D, str]] = []
     for track in tracks:
         if len(tracks) > 1:
@@ -337,6 +355,12 @@ def _legend(figure: Figure, entries: Sequence[tuple[Line2D, str, str]], *, below
     for text in drawn.get_texts():
         if len(tracks) > 1 and text.get_text() in tracks:
             text.set(style="italic", color=MUTED)
+
+
+def _ordered(tracks: Iterable[str]) -> list[str]:
+    """Headings of tracks, each once, in their own order."""
+    present = set(tracks)
+    return sorted(present, key=[*TRACKS.values(), *sorted(present)].index)
 
 
 def _alone(text: str) -> str:

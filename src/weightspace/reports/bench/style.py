@@ -12,7 +12,7 @@ _ORDER = (
     *("StatNN", "NeuronTransformer", "GMN", "NP", "HNP", "GaugeGMN", "Phased", "NGGNN"),
 )
 _COLOURS = tuple(style.colour for style in styles(map(str, range(7))).values())
-_MARKERS = ("s", "D", "o", "^", "v", "P", "X", "p", "h", "<", "d", ">", "*", "H")
+_MARKERS = ("s", "D", "o", "^", "v", "P", "X", "p", "h", "<", "d", ">", "*", "H", "8")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.6), (1.2, 1.4), (6, 1.4, 1.2, 1.4))
 
 
