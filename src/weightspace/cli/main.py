@@ -24,6 +24,7 @@ _VERBS = {
     "train": "Train one model on a zoo.",
     "evaluate": "Say what the model of a run is worth on a split of a zoo.",
     "predict": "Say what the model of a run makes of new networks.",
+    "bench": "Train and judge models side by side, and write the pages.",
     "runs": "List and compare runs, and draw their curves.",
     "report": "Write the page of a finished run again.",
     "spec": "Say which transformations of a network's weights leave its function unchanged.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from weightspace.zoo.generate import CnnSettings, PolicySettings, SirenSettings
 
 
 @pytest.fixture(scope="module")
-def subject(home) -> NetworkSubject:  # type: ignore[no-untyped-def]
+def subject(home: Path) -> NetworkSubject:
     return table().data["small"].subject(home)  # type: ignore[return-value]
 
 
@@ -125,7 +126,7 @@ def test_preparations_change_weights_and_keep_answers_of_exact_models(subject: N
     assert answered(model, subject.data(folded).test)[0].shape == (len(before), 10)
 
 
-def test_scales_are_moved_by_decades(home) -> None:  # type: ignore[no-untyped-def]
+def test_scales_are_moved_by_decades(home: Path) -> None:
     data = Networks(RECIPE, "class", moves=(Move("once"), Move("phases", phases=True)))
     moved = data.subject(home)
     flat = Row("FlatMLP", ModelChoice("FlatMLP", options={"hidden": 8}))
@@ -146,7 +147,7 @@ def test_tables_are_plain_settings(name: str) -> None:
         assert len(keys) == len(each.rows) * len(each.seeds)
 
 
-BASE = __import__("pathlib").Path("results")
+BASE = Path("results")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from weightspace.errors import FormatError
-from weightspace.experiments.bench.schedule import Places, Report
+from weightspace.experiments.bench.schedule import Places, Report, make_data
 from weightspace.experiments.bench.table import Row, Table
 from weightspace.training.record import peak_memory, versions, write_json
 
@@ -55,12 +55,12 @@ def measure_costs(table: Table, places: Places, report: Report | None = None) ->
         WeightspaceError: a model that cannot be built.
     """
     rows = [row for row in table.rows if not row.study]
-    table.data[places.scale].subject(places.home)
+    make_data(table, places, report or (lambda *_: None))
     found = {}
     for done, row in enumerate(rows, start=1):
         found[row.name] = asdict(_cost(table, row, places))
         if report is not None:
-            report("Costs", done, len(rows), row.name)
+            report(f"Costs of {table.name}", done, len(rows), row.name)
     path = _path(places.results, places.scale, table.name)
     about = {"batch": BATCH, "threads": 1, "device": "cpu", "versions": versions()}
     write_json(path, {"format": FORMAT, "version": VERSION, **about, "rows": found})

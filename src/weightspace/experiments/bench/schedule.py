@@ -15,7 +15,7 @@ from weightspace.experiments.bench.record import BenchRecord, read_record, recor
 from weightspace.experiments.bench.run import key_of, run_row, tune
 from weightspace.experiments.bench.table import Data, Row, Subject, Table
 
-__all__ = ["Places", "run_tables"]
+__all__ = ["Places", "Report", "make_data", "run_tables"]
 
 Report = Callable[[str, int, int, str], None]
 """Called with the stage, what is done, out of how much, and a word on how it goes."""
@@ -82,7 +82,7 @@ def run_tables(
     ]
     missing = [job for job in jobs if _kept(job, places) is None]
     for table in {job.table.name: job.table for job in missing}.values():
-        _make_data(table, places, tell)
+        make_data(table, places, tell)
     count = min(workers or os.cpu_count() or 1, max(1, len(missing)))
     for done, job in enumerate(_carried_out(missing, places, count), start=1):
         tell("Runs", done, len(missing), f"{job.table.name}: {job.row.name}, seed {job.seed}")
@@ -100,7 +100,8 @@ def _kept(job: Job, places: Places) -> BenchRecord | None:
     return record if record.key == key_of(job.table, job.row, places.scale, job.seed) else None
 
 
-def _make_data(table: Table, places: Places, tell: Report) -> None:
+def make_data(table: Table, places: Places, tell: Report) -> None:
+    """What a table is about, as far as it is not there."""
     done = 0
 
     def advance(count: int) -> None:
@@ -108,7 +109,7 @@ def _make_data(table: Table, places: Places, tell: Report) -> None:
         done += count
         tell(f"Data of {table.name}", done, done, "")
 
-    table.data[places.scale].subject(places.home, advance)
+    table.data[places.scale].make(places.home, advance)
 
 
 def _carried_out(jobs: Sequence[Job], places: Places, workers: int) -> Iterator[Job]:

@@ -61,9 +61,13 @@ class Networks:
         if self.ask not in ASKS:
             raise unknown("question", self.ask, ASKS)
 
-    def subject(self, home: Path, progress: Callable[[int], None] | None = None) -> "NetworkSubject":
-        """The subject, with its zoo in the folder `zoos` of a home."""
-        zoo = self.recipe.make(home / "zoos", progress)
+    def make(self, home: Path, progress: Callable[[int], None]) -> None:
+        """Make the zoo, in the folder `zoos` of a home."""
+        self.recipe.make(home / "zoos", progress)
+
+    def subject(self, home: Path) -> "NetworkSubject":
+        """The subject, with the zoo that was made there."""
+        zoo = self.recipe.open(home / "zoos")
         return NetworkSubject(zoo, self._task(zoo), self)
 
     def _task(self, zoo: Zoo) -> NetworkTask:

@@ -1,6 +1,6 @@
 """What is compared: tables, each with its data, its task and its rows, as plain typed settings."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +13,8 @@ from weightspace.training import Splits, TrainSettings
 from weightspace.training.step import Task
 
 __all__ = ["SCALES", "TRACKS", "Data", "Measured", "Move", "Published", "Row", "Subject", "Table"]
+
+Progress = Callable[[int], None]
 
 SCALES = ("small", "full")
 """small: two cores, minutes to an hour; full: one modern GPU, hours."""
@@ -141,8 +143,16 @@ class Subject(Protocol):
 class Data(Hashable, Protocol):
     """Where a table's subject comes from: plain settings, hashable, whose `repr` tells them from others."""
 
-    def subject(self, home: Path, progress: Any = None) -> Subject:
-        """The subject, whose data is made in a folder, or read from there if it has been made."""
+    def make(self, home: Path, progress: Progress) -> None:
+        """Make the data in a folder, or what is missing of it there.
+
+        Args:
+            home: the folder.
+            progress: called with the number of items that are newly there.
+        """
+
+    def subject(self, home: Path) -> Subject:
+        """The subject, whose data has been made in a folder."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from weightspace.zoo import Images, Zoo, load_images
+from weightspace.zoo import Images, Zoo, load_images, open_zoo
 from weightspace.zoo.generate import (
     CnnSettings,
     PolicySettings,
@@ -62,6 +62,10 @@ class ZooRecipe:
     def load_images(self) -> Images:
         """The images that it is about."""
         return load_images(self.images)
+
+    def open(self, zoos: Path) -> Zoo:
+        """The zoo that was made in a folder of zoos."""
+        return open_zoo(zoos / self.folder)
 
     def make(self, zoos: Path, progress: Callable[[int], None] | None = None) -> Zoo:
         """The zoo, made in a folder of zoos or gone on with there.
