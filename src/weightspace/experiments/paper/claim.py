@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from weightspace.experiments.bench.evidence import Evidence, Outcome, moved_names
 from weightspace.experiments.bench.number import interval, signed, written
@@ -84,6 +84,7 @@ class Finding:
     numbers: str
 
 
+@runtime_checkable
 class Claim(Protocol):
     """A sentence with a rule that decides on it, table by table."""
 

@@ -125,7 +125,7 @@ def draw_scores(marks: Sequence[Mark], styles: Mapping[str, Style], scale: Scale
     Example:
         >>> from weightspace.reports.bench.style import bench_styles
         >>> mark = Mark("NP", "weights only", (0.7, 0.75, 0.8), published=0.785)
-        >>> "weights only" in draw_scores([mark], bench_styles(["NP"]), Scale("accuracy", True), name="scores")
+        >>> "in print" in draw_scores([mark], bench_styles(["NP"]), Scale("accuracy", True), name="scores")
         True
     """
     lines = _lines(marks)
@@ -304,7 +304,7 @@ def _log(axes: Axes, places: Sequence[float]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 30 else (1.0,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _brief(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _brief(float(value))))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
