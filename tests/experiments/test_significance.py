@@ -181,3 +181,28 @@ def test_what_cannot_be_paired_has_no_difference() -> None:
     assert noise.difference([first], []) is None
     assert Noise("a measure of one's own").difference([first], [first]) is None
     assert Noise("accuracy").interval([run("first", [], [])]) is None
+
+
+def test_items_that_belong_together_are_drawn_together() -> None:
+    """Three copies of each item tell no more than one; as items of their own they would seem to."""
+    draw = np.random.default_rng(8)
+    one, other = draw.normal(1.0, 0.3, 200), draw.normal(1.0, 0.4, 200)
+    groups = np.repeat(np.arange(200)[::-1], 3).tolist()
+    once = Noise("mse").difference([errors("first", one[::-1])], [errors("second", other[::-1])])
+    pair = errors("first", np.repeat(one, 3)), errors("second", np.repeat(other, 3))
+    together = Noise("mse").difference(*([dataclasses.replace(run, groups=groups)] for run in pair))
+    apart = Noise("mse").difference([pair[0]], [pair[1]])
+    assert once is not None
+    assert together is not None
+    assert apart is not None
+    assert (together.low, together.high) == (pytest.approx(once.low), pytest.approx(once.high))
+    assert (together.high - together.low) / (apart.high - apart.low) == pytest.approx(np.sqrt(3), rel=0.1)
+    assert Noise("mse").difference([pair[0]], [dataclasses.replace(pair[1], groups=groups)]) is None
+
+
+def test_groups_of_different_sizes_leave_the_mean_a_mean() -> None:
+    values = np.full(30, 0.7)
+    sized = dataclasses.replace(errors("first", values), groups=[0] * 20 + list(range(1, 11)))
+    found = Noise("mse").interval([sized])
+    assert found is not None
+    assert (found.low, found.high) == (pytest.approx(0.7), pytest.approx(0.7))

@@ -27,7 +27,7 @@ HOSTILE = "</td>|\n`x` *y* {{ 7 * 7 }} <img src=x> \x00"
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Table]:
     results, whole = tmp_path_factory.mktemp("results"), comparison()
-    fill(results, whole, items=120)
+    fill(results, whole, (0, 1), items=120)
     fill_costs(results, whole)
     write_pages([whole], "small", results)
     return results, whole

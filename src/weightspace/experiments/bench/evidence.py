@@ -127,7 +127,7 @@ class Evidence:
         scale: small or full.
         outcomes: one for each row, by name, in the table's order; without runs where nothing has run.
         unknown: names of rows that have records and are not in the table.
-        costs: by row, what a step of training and an answer cost when nothing else ran, as `costs.json` has it:
+        costs: by row, what a step of training and an answer cost when nothing else ran, from `costs.json`:
             seconds `step` and `answer`, bytes `step_memory` and `answer_memory`; empty where it was not measured.
         noise: of the first measure.
     """

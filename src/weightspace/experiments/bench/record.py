@@ -61,6 +61,9 @@ class BenchRecord:
     """The most memory that the process held, in bytes."""
     curves: dict[str, list[Any]]
     """By name, one entry per validation: step, seconds, train_loss, validation_loss, validation_score."""
+    groups: list[int] = field(default_factory=list)
+    """For each test item what it belongs to, such as the network that it is a checkpoint of: items of one group are not
+    independent. Empty where every item stands for itself."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of weightspace, torch and python."""
     device: str = "cpu"

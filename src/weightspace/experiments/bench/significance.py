@@ -63,7 +63,8 @@ class Noise:
 
     :math:`A_b` are as many runs of the first row as there are, drawn with replacement as well, so that the luck of
     initial weights counts as noise; with one run per row only the items are drawn. The interval runs from the 2.5 % to
-    the 97.5 % quantile of :math:`\Delta_b`.
+    the 97.5 % quantile of :math:`\Delta_b`. Items that belong together, such as checkpoints of one network, are drawn
+    together (`BenchRecord.groups`), since one of them tells much of what the others tell.
 
     Args:
         measure: one of `MEASURES`; for any other name there are no intervals.
@@ -130,6 +131,9 @@ class Noise:
         key = (run.row, run.seed)
         if key not in self._known:
             counts = resamples(len(run.predictions), self.draws)
+            if run.groups:
+                names, belongs = np.unique(run.groups, return_inverse=True)
+                counts = resamples(len(names), self.draws)[:, belongs]
             self._known[key] = resampled(self.measure, run.predictions, run.targets, counts)
         return self._known[key]
 
@@ -195,6 +199,7 @@ def _paired(runs: Sequence[BenchRecord]) -> bool:
     return all(
         len(run.predictions) == len(first.predictions)
         and run.targets == first.targets
+        and run.groups == first.groups
         and run.zoo.get("checksum") == first.zoo.get("checksum")
         for run in runs[1:]
     )
@@ -253,7 +258,9 @@ def _untied(values: np.ndarray, counts: Counts) -> Drawn:
 
 
 def _mean(items: np.ndarray | None, counts: Counts) -> Drawn | None:
-    return None if items is None else counts.astype(np.float64) @ items.reshape(len(items), -1).mean(1) / len(items)
+    if items is None:
+        return None
+    return counts.astype(np.float64) @ items.reshape(len(items), -1).mean(1) / counts.sum(1, dtype=np.float64)
 
 
 def _squares(found: np.ndarray, targets: Sequence[Any]) -> np.ndarray | None:

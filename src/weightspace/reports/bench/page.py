@@ -87,6 +87,7 @@ def _page(evidence: Evidence, figures: set[str]) -> dict[str, Any]:
         "tuned": _tuned(evidence),
         "tracks": [_track(evidence, track) for track in evidence.tracks],
         "robustness": _robustness(evidence),
+        "alone": bool(evidence.costs),
         "costs": [_cost(evidence, outcome) for outcome in evidence.part() if outcome.runs],
         "studies": [_study(evidence, study) for study in evidence.studies],
         "unknown": evidence.unknown,
@@ -155,12 +156,17 @@ def _tuned(evidence: Evidence) -> list[tuple[str, str, str, str]]:
         for run in outcome.runs[:1]:
             tries = [_try(evidence, one) for one in run.tuning]
             rate = run.settings.get("settings", {}).get("learning_rate")
-            model = run.settings.get("model", {})
-            size = told("model", {key: value for key, value in model.items() if value not in (None, {}, "")})
-            lines.append(
-                (plain(outcome.name), size, ", ".join(tries) or NOTHING, NOTHING if rate is None else f"{rate:g}")
-            )
+            taken = NOTHING if rate is None else f"{rate:g}"
+            lines.append((plain(outcome.name), _model(run), ", ".join(tries) or NOTHING, taken))
     return lines
+
+
+def _model(run: BenchRecord) -> str:
+    """The model of a run with its preset and options."""
+    chosen = dict(run.settings.get("choice", run.settings.get("model", {})))
+    name = plain(chosen.pop("name", NOTHING))
+    rest = {key: value for key, value in chosen.items() if value not in (None, {}, "") and key != "shapes"}
+    return f"{name}, {told('model', rest)}" if rest else name
 
 
 def _try(evidence: Evidence, one: dict[str, Any]) -> str:
@@ -275,7 +281,7 @@ def _worst(evidence: Evidence, outcome: Outcome) -> str:
 def _cost(evidence: Evidence, outcome: Outcome) -> list[str]:
     """What a row took in its runs, and what a step and an answer cost alone where that was measured."""
     memory, seconds, cost = outcome.peak_memory, outcome.seconds, evidence.costs.get(outcome.name)
-    alone = [NOTHING] * 4
+    alone = [NOTHING] * 4 if evidence.costs else []
     if cost is not None:
         alone = [f"{1000 * cost[part]:.1f}" for part in ("step", "answer")]
         alone += [f"{cost[part] / 2**20:,.0f}" for part in ("step_memory", "answer_memory")]
