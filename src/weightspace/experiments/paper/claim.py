@@ -73,7 +73,7 @@ class Finding:
 
     Args:
         table: the table's name; empty where no table could say anything.
-        scale: small or full.
+        scale: small or full; empty where the table says nothing at either.
         verdict: what follows.
         numbers: what it follows from.
     """
@@ -349,20 +349,18 @@ def findings(claim: Claim, tables: Mapping[str, Sequence[Evidence]]) -> list[Fin
         tables: what is known, by the name of the table, at each scale with records.
 
     Example:
-        >>> [finding.verdict.value for finding in findings(CLAIMS[0], {})]
-        ['not measured']
+        >>> {finding.verdict.value for finding in findings(CLAIMS[0], {})}
+        {'not measured'}
     """
-    found, silent = [], []
+    found: list[Finding] = []
     for name in claim.tables or tuple(tables):
         said = [
             Finding(name, evidence.scale, verdict, numbers)
             for evidence in tables.get(name, ())
             for verdict, numbers in claim.judge(evidence)
         ]
-        found += said
-        silent += [] if said else [name]
-    if silent and claim.tables:
-        found.append(Finding("", "", Verdict.MISSING, ", ".join(silent)))
+        # A claim about all tables is silent where a table has nothing of its kind, such as ablations.
+        found += said or ([Finding(name, "", Verdict.MISSING, "")] if claim.tables else [])
     return found or [Finding("", "", Verdict.MISSING, "")]
 
 

@@ -8,7 +8,7 @@ from weightspace.disk import write_atomic
 from weightspace.errors import unknown
 from weightspace.experiments.bench.evidence import Evidence, read_evidence
 from weightspace.experiments.bench.table import SCALES, TRACKS, Table
-from weightspace.experiments.paper.claim import CLAIMS, Claim, Finding, findings
+from weightspace.experiments.paper.claim import CLAIMS, Claim, Finding, Verdict, findings
 from weightspace.reports.bench.page import PAGE, markdown, marks, score_text, write_page
 from weightspace.reports.bench.text import plain
 from weightspace.reports.table import duration
@@ -82,7 +82,7 @@ def _index(tables: list[Table], known: dict[str, list[Evidence]], claims: Sequen
 def _lines(table: Table, scales: list[Evidence]) -> list[list[str]]:
     """A line for each scale and track of a table, with its best rows."""
     if not scales:
-        return [[plain(table.title), "–", "–", "no runs yet", "–", "0"]]
+        return [[plain(table.title), "–", "–", "no runs yet", "–", "–", "0"]]
     lines = []
     for evidence in scales:
         link = f"[{plain(table.title)}]({evidence.scale}/{table.name}/{PAGE})"
@@ -97,7 +97,7 @@ def _lines(table: Table, scales: list[Evidence]) -> list[list[str]]:
             measure = f"{plain(evidence.measure)} {'↑' if table.higher else '↓'}"
             runs = sum(len(outcome.runs) for outcome in outcomes)
             if runs:
-                lines.append([link, evidence.scale, TRACKS[track], names, f"{score} ({measure})", str(runs)])
+                lines.append([link, evidence.scale, TRACKS[track], names, measure, score, str(runs)])
     return lines
 
 
@@ -106,11 +106,13 @@ def _claim(claim: Claim, found: list[Finding]) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for finding in found:
         counts[finding.verdict.value] = counts.get(finding.verdict.value, 0) + 1
+    silent = [finding.table for finding in found if not finding.scale and finding.table]
+    said = [finding for finding in found if finding.scale]
+    lines = [[f.table, f.scale, f.verdict.value, plain(f.numbers)] for f in said]
+    if silent:
+        lines.append([", ".join(silent), "–", Verdict.MISSING.value, "–"])
     return {
         "text": plain(claim.text),
         "verdict": ", ".join(f"{count} × {name}" if len(found) > 1 else name for name, count in counts.items()),
-        "lines": [
-            [finding.table or "–", finding.scale or "–", finding.verdict.value, plain(finding.numbers) or "–"]
-            for finding in found
-        ],
+        "lines": lines,
     }

@@ -81,6 +81,7 @@ def _page(evidence: Evidence, figures: set[str]) -> dict[str, Any]:
         "scale": evidence.scale,
         "ran": bool(records),
         "figures": figures,
+        "change": "largest change" + (", points" if evidence.measure == "accuracy" else ""),
         "measures": [_heading(evidence, name) for name in evidence.table.measures],
         "data": _data(records),
         "protocol": _protocol(evidence),
