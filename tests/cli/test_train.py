@@ -60,3 +60,7 @@ def test_accuracies_are_scored_by_their_order(run: Program, tmp_path: Path) -> N
     assert -1 <= record.test_score <= 1
     assert f"rank correlation {record.test_score:.3f}" in told.out
     assert "Kendall's tau" in told.out
+    # Strides are in no spec: a model that runs the networks is told of them.
+    asked = ("train", zoo, "--out", tmp_path / "asked", "--model", "FunctionProbe", "--option", "probes=3")
+    assert run(*asked, "--steps", 2, "--batch", 8, "--target", "test_accuracy").code == 0
+    assert run("evaluate", tmp_path / "asked").code == 0

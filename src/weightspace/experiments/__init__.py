@@ -9,6 +9,7 @@ from weightspace.experiments.learning import train_on
 from weightspace.experiments.prediction import Prediction, predict, read_networks
 from weightspace.experiments.record import DemoRecord, ModelResult, read_demo
 from weightspace.experiments.run import Run, open_run
+from weightspace.experiments.similarity import Similarities, linear_cka, representations, similarities
 from weightspace.experiments.task import task_for
 
 __all__ = [
@@ -21,14 +22,18 @@ __all__ = [
     "Prediction",
     "Run",
     "RunRow",
+    "Similarities",
     "calibration_of",
     "evaluate",
     "find_runs",
+    "linear_cka",
     "open_run",
     "predict",
     "read_demo",
     "read_networks",
+    "representations",
     "run_demo",
+    "similarities",
     "task_for",
     "train_on",
 ]

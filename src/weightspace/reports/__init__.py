@@ -12,6 +12,7 @@ from weightspace.reports.content import (
 from weightspace.reports.figure import draw_accuracy, draw_confusion, draw_lines, draw_pattern
 from weightspace.reports.image import picture_uri, signed_uri
 from weightspace.reports.page import render_report, write_report
+from weightspace.reports.similarity import draw_similarity
 from weightspace.reports.table import summary, table
 from weightspace.reports.theme import Style, styles
 
@@ -28,6 +29,7 @@ __all__ = [
     "draw_confusion",
     "draw_lines",
     "draw_pattern",
+    "draw_similarity",
     "picture_uri",
     "render_report",
     "signed_uri",
