@@ -2,17 +2,21 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from weightspace.cli.bar import bars
 from weightspace.experiments import DemoSettings, run_demo
 from weightspace.reports import table, write_report
 from weightspace.reports.demo import demo_report, demo_rows
 
-__all__ = ["demo"]
+__all__ = ["demo", "study"]
+
+demo = App(name="demo")
+demo.command("weightspace.cli.edit:edit", name="edit", help="Edit networks, and a photo of your own, in weight space.")
 
 
-def demo(*, settings: Annotated[DemoSettings, Parameter(name="*")] = DemoSettings()) -> None:  # noqa: B008 - frozen
+@demo.default
+def study(*, settings: Annotated[DemoSettings, Parameter(name="*")] = DemoSettings()) -> None:  # noqa: B008 - frozen
     """Fit networks to real images, train models that read their weights, and test what each makes of equivalent ones.
 
     Interrupted, it goes on when it is called again; finished, it answers from its record.
