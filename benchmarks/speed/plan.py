@@ -5,13 +5,14 @@ clock: the processor's, so that other work on the machine does not count (`--wal
 planned over actual; `measured` is what the plan itself took. Images that are not in the cache are replaced by
 scikit-learn's digits. Prints one JSON object.
 
-    python benchmarks/speed/plan.py [--kinds siren cnn mlp wide cartpole pendulum] [--wall] [--threads 1]
+    python benchmarks/speed/plan.py [--kinds siren cnn mlp wide cartpole pendulum mixed wild] [--wall] [--threads 1]
 """
 
 import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -24,12 +25,16 @@ from weightspace.zoo.generate import (
     PolicySettings,
     Regime,
     SirenSettings,
+    WildSettings,
     estimate,
     make_cnn_zoo,
+    make_mixed_zoos,
     make_policy_zoo,
     make_siren_zoo,
+    make_wild_zoos,
 )
 from weightspace.zoo.generate.classifier import classifier_task
+from weightspace.zoo.generate.cnn_collection import WILD_REGIME
 from weightspace.zoo.generate.fit import fit_task
 from weightspace.zoo.tabular import load_table
 
@@ -57,6 +62,22 @@ def policy(environment: str) -> tuple[Callable, Callable]:
     return partial(estimate.policy_estimate, settings, count=128), make
 
 
+def mixed() -> tuple[Callable, Callable]:
+    images, settings = load_images("digits"), CnnSettings(steps=(100, 400))
+    make = partial(make_mixed_zoos, images=images, settings=settings, count=32)
+    return partial(estimate.mixed_estimate, images, settings, count=32), make
+
+
+def wild() -> tuple[Callable, Callable]:
+    images, settings, regime = (
+        load_images("digits"),
+        WildSettings(architectures=4),
+        replace(WILD_REGIME, steps=(50, 200)),
+    )
+    make = partial(make_wild_zoos, images=images, settings=settings, regime=regime, count=32)
+    return partial(estimate.wild_estimate, images, settings, regime, count=32), make
+
+
 KINDS = {
     "siren": siren,
     "cnn": cnn,
@@ -64,6 +85,8 @@ KINDS = {
     "wide": partial(mlp, 1024, 1024, count=6),
     "cartpole": partial(policy, "cartpole"),
     "pendulum": partial(policy, "pendulum"),
+    "mixed": mixed,
+    "wild": wild,
 }
 
 

@@ -19,7 +19,7 @@ from weightspace.weights import act, sample_element
 from weightspace.zoo.generate import estimate as estimating
 from weightspace.zoo.generate.architecture import MlpSettings, TransformerSettings
 from weightspace.zoo.generate.classifier import Architecture, Regime, build, classifier_task, make_classifier_zoo
-from weightspace.zoo.generate.estimate import estimate, policy_estimate, task_estimate
+from weightspace.zoo.generate.estimate import collection_estimate, estimate, policy_estimate, task_estimate
 from weightspace.zoo.generate.hyperparameters import Choice, LogUniform, Uniform, Value
 from weightspace.zoo.generate.plan import Plan, Recipe
 from weightspace.zoo.generate.policy import PolicySettings
@@ -178,6 +178,37 @@ def test_an_estimate_counts_steps_that_networks_share(
         # Were all tried with the same number of steps, the few that go on alone would be missed.
         missed = estimate(of_share(1.0), partial(of_share, alike=True)).seconds
         assert missed < 0.8 * true
+
+
+def test_an_estimate_of_a_collection_asks_every_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zoos whose steps cost 1, 5 and 30 ms: what one of them costs says nothing of the others."""
+    now, costs = [0.0], (0.001, 0.005, 0.03)
+    tasks = [classifier_task(load_table("wine"), MlpSettings((width,)), SMALL, count=20) for width in (3, 4, 5)]
+    states = [task.recipe().make(torch.arange(1), None)[0] for task in tasks]
+
+    def of_share(share: float) -> list[Recipe]:
+        steps = max(1, round(100 * share))
+
+        def make(kind: int, numbers: Tensor, progress: object) -> Any:
+            now[0] += 0.01 + costs[kind] * steps * len(numbers)
+            rows = {key: value.repeat(len(numbers), *[1] * (value.ndim - 1)) for key, value in states[kind].items()}
+            return rows, {"number": list(range(2 * len(numbers)))}
+
+        return [
+            Recipe(task.manifest, partial(make, kind), Plan(20, 8, rows=2), steps, chunk=4)
+            for kind, task in enumerate(tasks)
+        ]
+
+    monkeypatch.setattr(estimating.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(estimating.torch, "get_num_threads", lambda: 1)
+    true = 20 * 100 * sum(costs)
+    told = collection_estimate(of_share(1.0), of_share)
+    assert told.networks == 60
+    assert told.seconds == pytest.approx(true, rel=0.02)
+    size = sum(task.blueprint.numel * 4 * 40 for task in tasks)
+    assert size < told.disk < size + 120 * 600 + 30_000
+    missed = collection_estimate(of_share(1.0)[:1], lambda share: of_share(share)[:1])
+    assert 3 * missed.seconds < 0.2 * true
 
 
 @pytest.mark.parametrize(

@@ -224,10 +224,17 @@ def test_the_command_tells_of_all_zoos(mixed: list[Zoo], capsys: pytest.CaptureF
 
 def test_the_command_makes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--data", "digits", "--steps", "1", "2", "--count", "2", "--batch", "8"]
-    assert main(["zoo", "make", "mixed", "--out", str(tmp_path / "m"), "--evaluated", "20", *small]) == 0
+    mixed = ["zoo", "make", "mixed", "--out", str(tmp_path / "m"), "--evaluated", "20", *small]
     wild = ["--architectures", "2", "--depth", "1", "1", "--widths", "3", "--widths", "4"]
-    assert main(["zoo", "make", "wild", "--out", str(tmp_path / "w"), *wild, *small]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 6
+    wild = ["zoo", "make", "wild", "--out", str(tmp_path / "w"), *wild, *small]
+    for words in (mixed, wild):
+        assert main([*words, "--plan"]) == 0
+        told = capsys.readouterr().out
+        assert told.startswith("2 networks of ")
+        assert "nothing was written" in told
+        assert not (tmp_path / words[words.index("--out") + 1]).exists()
+        assert main(words) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 3
     assert [len(open_zoos(tmp_path / name)) for name in "mw"] == [2, 2]
     assert main(["zoo", "make", "mixed", "--out", str(tmp_path / "x"), "--activation", "tanh", *small]) == 2
 

@@ -38,9 +38,11 @@ from weightspace.zoo.generate.digits import COUNT, digits_folder
 from weightspace.zoo.generate.estimate import (
     cnn_estimate,
     inr_estimate,
+    mixed_estimate,
     sdf_estimate,
     siren_estimate,
     task_estimate,
+    wild_estimate,
 )
 from weightspace.zoo.generate.fit import Task, fit_task
 from weightspace.zoo.sources import NAMES
@@ -214,6 +216,7 @@ def mixed(
     activations: tuple[str, ...] = MIXED,
     folder: Path | None = None,
     offline: bool = False,
+    plan: bool = False,
     settings: Annotated[CnnSettings, Parameter(name="*")] = CnnSettings(),  # noqa: B008 - frozen
 ) -> None:
     """Train small CNNs with one of several activations each, into a folder with a zoo for each activation.
@@ -225,11 +228,14 @@ def mixed(
         activations: one or more of relu and tanh.
         folder: where the original files of the data set lie, if you have them already.
         offline: use no package registry; the images come from the folder or from the cache.
+        plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         settings: of the training.
     """
     if settings.activation != CnnSettings().activation:
         raise TrainingError(f"activation is {settings.activation}; a mixed zoo takes --activations.")
     images = load_images(data, folder=folder, offline=offline)
+    if plan:
+        return tell(out, Engine(), partial(mixed_estimate, images, settings, count=count, activations=activations))
 
     def train(progress: Callable[[int], None]) -> list[Zoo]:
         return make_mixed_zoos(
@@ -248,6 +254,7 @@ def wild(
     count: int = 1000,
     folder: Path | None = None,
     offline: bool = False,
+    plan: bool = False,
     architecture: Annotated[WildSettings, Parameter(name="*")] = WildSettings(),  # noqa: B008 - frozen
     settings: Annotated[Regime, Parameter(name="*")] = WILD_REGIME,
 ) -> None:
@@ -259,10 +266,13 @@ def wild(
         count: networks in all, dealt out to the architectures in turn.
         folder: where the original files of the data set lie, if you have them already.
         offline: use no package registry; the images come from the folder or from the cache.
+        plan: say what time, memory and disk it will take, measured for a few seconds, and make nothing.
         architecture: which there may be.
         settings: of the training.
     """
     images = load_images(data, folder=folder, offline=offline)
+    if plan:
+        return tell(out, Engine(), partial(wild_estimate, images, architecture, settings, count=count))
 
     def train(progress: Callable[[int], None]) -> list[Zoo]:
         return make_wild_zoos(out, images, architecture, settings, count=count, progress=progress)

@@ -1,6 +1,6 @@
 """Collections of CNN zoos: networks of two activations, and networks of many architectures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,16 @@ from weightspace.zoo.generate.several import fill_all, interleaved, share
 from weightspace.zoo.generate.wild import ConvolutionalNetwork, Layer, WildSettings, architectures
 from weightspace.zoo.sources import Images
 
-__all__ = ["WILD_REGIME", "make_mixed_zoos", "make_wild_zoos", "mixed_recipes", "wild_recipes"]
+__all__ = [
+    "MIXED",
+    "WILD_REGIME",
+    "dealt",
+    "make_mixed_zoos",
+    "make_wild_zoos",
+    "mixed_recipes",
+    "wild_recipes",
+    "wild_tasks",
+]
 
 MIXED = ("relu", "tanh")
 
@@ -143,12 +152,33 @@ def wild_recipes(images: Images, settings: WildSettings, regime: Regime, *, coun
         DataError: as there.
         TrainingError: as there.
     """
+    return dealt(wild_tasks(images, settings, regime, count=count), count)
+
+
+def wild_tasks(images: Images, settings: WildSettings, regime: Regime, *, count: int) -> dict[str, Task]:
+    """The task of each architecture, by the name of its zoo's folder.
+
+    Raises:
+        DataError: as :func:`make_wild_zoos`.
+        TrainingError: as there.
+    """
     data, classes = _examples(images)
-    drawn, recipes = architectures(settings), {}
-    for place, layers in enumerate(drawn):
-        own = _task(data, classes, layers, regime, count=share(count, len(drawn), place))
-        recipes[f"{place:03d}"] = interleaved(own.recipe(), len(drawn), place, count)
-    return recipes
+    drawn = architectures(settings)
+    return {
+        f"{place:03d}": _task(data, classes, layers, regime, count=share(count, len(drawn), place))
+        for place, layers in enumerate(drawn)
+    }
+
+
+def dealt(tasks: Mapping[str, Task], count: int) -> dict[str, Recipe]:
+    """The recipes of tasks to which the networks of a collection are dealt out in turn.
+
+    Args:
+        tasks: by the names of their zoos' folders.
+        count: networks of all of them.
+    """
+    named = enumerate(tasks.items())
+    return {name: interleaved(task.recipe(), len(tasks), place, count) for place, (name, task) in named}
 
 
 def _task(data: Examples, classes: int, layers: tuple[Layer, ...], regime: Regime, *, count: int) -> Task:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TypeVar
 
 import numpy as np
@@ -12,8 +13,10 @@ import pyarrow as pa
 import torch
 
 from weightspace.weights import features_of, flatten
-from weightspace.zoo.format import encode_table
+from weightspace.zoo.format import Manifest, encode_table
+from weightspace.zoo.generate.classifier import Regime
 from weightspace.zoo.generate.cnn import CnnSettings
+from weightspace.zoo.generate.cnn_collection import MIXED, WILD_REGIME, dealt, mixed_recipes, wild_tasks
 from weightspace.zoo.generate.ensemble import vectorised_attention
 from weightspace.zoo.generate.fit import Task
 from weightspace.zoo.generate.hyperparameters import Choice, LogUniform, Uniform, Value
@@ -24,17 +27,22 @@ from weightspace.zoo.generate.policy_zoo import policy_recipe
 from weightspace.zoo.generate.recipe import cnn_recipe, inr_recipe, siren_recipe
 from weightspace.zoo.generate.sdf import SdfSettings, sdf_recipe
 from weightspace.zoo.generate.siren import SirenSettings
+from weightspace.zoo.generate.wild import WildSettings
+from weightspace.zoo.precision import precision_of
 from weightspace.zoo.sources import Images
 
 __all__ = [
     "Estimate",
     "cnn_estimate",
+    "collection_estimate",
     "estimate",
     "inr_estimate",
+    "mixed_estimate",
     "policy_estimate",
     "sdf_estimate",
     "siren_estimate",
     "task_estimate",
+    "wild_estimate",
 ]
 
 # By which steps grow from one try to the next, and networks, and seconds: by which the last try must be longer than the
@@ -82,31 +90,51 @@ def estimate(recipe: Recipe, of_share: OfShare) -> Estimate:
         recipe: of the zoo.
         of_share: the same with fewer steps.
     """
+    return collection_estimate([recipe], lambda share: [of_share(share)])
+
+
+def collection_estimate(recipes: Sequence[Recipe], of_share: Callable[[float], Sequence[Recipe]]) -> Estimate:
+    """What the zoos of a collection take together; a group has as many networks of each of them, since each costs more
+    or less than the others.
+
+    Args:
+        recipes: of the zoos, among which networks are dealt out evenly.
+        of_share: the same with fewer steps.
+    """
     begin = time.perf_counter()
-    manifest, plan = recipe.manifest(), recipe.plan
+    manifests = [recipe.manifest() for recipe in recipes]
     described = time.perf_counter() - begin
-    group, first, made = _group(recipe, of_share(0.0))
+    steps = _steps(recipes)
+    group, first, made = _group(recipes, of_share(0.0))
     tries = [first]
-    while _goes_on(tries, recipe.steps, time.perf_counter() - begin):
-        share = min(1.0, _GROWTH * tries[-1][0] / recipe.steps)
+    while _goes_on(tries, steps, time.perf_counter() - begin - described):
+        share = min(1.0, _GROWTH * tries[-1][0] / steps)
         tried = of_share(share)
         seconds, made = _tried(tried, group)
-        tries.append((tried.steps, seconds))
+        tries.append((_steps(tried), seconds))
     fixed, each = _line(tries)
-    state, columns = made
-    features, table = features_of(manifest.spec, state), pa.table(columns)
-    rows, size = plan.count * plan.rows, flatten(features).shape[1] * 4
-    row = len(encode_table(table, b"", manifest)) / len(features)
-    disk = rows * (size + row) + plan.count * recipe.points * _POINT + len(manifest.to_json())
+    count = sum(recipe.plan.count for recipe in recipes)
+    sizes = [_size(*one) for one in zip(recipes, manifests, made, strict=True)]
     return Estimate(
-        networks=plan.count,
-        steps=recipe.steps,
-        seconds=described + (fixed + each * recipe.steps) * plan.count / group,
-        # A shard is held as rows, as a state dict and as the bytes of its file.
-        memory=_peak() + 3 * min(rows, plan.shard * plan.rows) * size,
-        disk=round(disk),
+        networks=count,
+        steps=steps,
+        seconds=described + (fixed + each * steps) * count / (group * len(recipes)),
+        memory=_peak() + max(memory for memory, _ in sizes),
+        disk=round(sum(disk for _, disk in sizes)),
         measured=time.perf_counter() - begin,
     )
+
+
+def _size(recipe: Recipe, manifest: Manifest, made: tuple[Networks, Columns]) -> tuple[int, float]:
+    """Bytes of memory that a shard takes, and of disk that a zoo takes, by a few of its networks with their rows."""
+    (state, columns), plan = made, recipe.plan
+    features, table = features_of(manifest.spec, state), pa.table(columns)
+    rows, numbers = plan.count * plan.rows, flatten(features).shape[1]
+    stored = numbers * precision_of(manifest.dtype).torch.itemsize
+    row = len(encode_table(table, b"", manifest)) / len(features)
+    disk = rows * (stored + row) + plan.count * recipe.points * _POINT + len(manifest.to_json())
+    # A shard is held as rows and as a state dict, both in float32, and as the bytes of its file.
+    return min(rows, plan.shard * plan.rows) * (2 * 4 * numbers + stored), disk
 
 
 def siren_estimate(images: Images, settings: SirenSettings, *, count: int) -> Estimate:
@@ -145,10 +173,33 @@ def cnn_estimate(images: Images, settings: CnnSettings, *, count: int) -> Estima
     """What :func:`make_cnn_zoo` will take."""
 
     def of_share(share: float) -> Recipe:
-        low, high = (_part(end, share) for end in settings.steps)
-        return cnn_recipe(images, replace(settings, steps=(low, high)), count=count)
+        return cnn_recipe(images, _shortened_range(settings, share), count=count)
 
     return estimate(of_share(1.0), of_share)
+
+
+def mixed_estimate(
+    images: Images, settings: CnnSettings, *, count: int, activations: Sequence[str] = MIXED
+) -> Estimate:
+    """What :func:`make_mixed_zoos` will take."""
+
+    def of_share(share: float) -> list[Recipe]:
+        own = _shortened_range(settings, share)
+        return list(mixed_recipes(images, own, count=count, activations=activations).values())
+
+    return collection_estimate(of_share(1.0), of_share)
+
+
+def wild_estimate(images: Images, settings: WildSettings, regime: Regime = WILD_REGIME, *, count: int) -> Estimate:
+    """What :func:`make_wild_zoos` will take."""
+    tasks = wild_tasks(images, settings, regime, count=count)
+
+    def of_share(share: float) -> list[Recipe]:
+        shortened = {name: replace(task, steps=_shortened_value(task.steps, share)) for name, task in tasks.items()}
+        return list(dealt(shortened, count).values())
+
+    with vectorised_attention():
+        return collection_estimate(of_share(1.0), of_share)
 
 
 def policy_estimate(settings: PolicySettings, *, count: int) -> Estimate:
@@ -184,6 +235,11 @@ def _shortened(settings: Steps, share: float) -> Steps:
     return replace(settings, steps=_part(settings.steps, share))
 
 
+def _shortened_range(settings: CnnSettings, share: float) -> CnnSettings:
+    low, high = (_part(end, share) for end in settings.steps)
+    return replace(settings, steps=(low, high))
+
+
 def _shortened_value(steps: Value, share: float) -> Value:
     """A share of what every network takes, whether that is a number, a range or a column."""
     if isinstance(steps, Uniform | LogUniform):
@@ -200,16 +256,18 @@ def _part(steps: float, share: float) -> int:
     return max(1, round(share * steps))
 
 
-def _group(recipe: Recipe, short: Recipe) -> tuple[int, tuple[float, float], tuple[Networks, Columns]]:
-    """How many networks to try together, as many as the zoo has side by side where they are quick; their first try.
+def _group(
+    recipes: Sequence[Recipe], short: Sequence[Recipe]
+) -> tuple[int, tuple[float, float], list[tuple[Networks, Columns]]]:
+    """How many networks to try together, as many as a zoo has side by side where they are quick; their first try.
 
     What a network costs falls as more of them share a step, so few of them tell too much: the group grows as long as
     the line through the last two sizes says that the next one is quick.
     """
     threads = torch.get_num_threads()
-    most = min(recipe.plan.count, recipe.plan.shard, recipe.chunk * threads)
+    most = min(min(one.plan.count, one.plan.shard, one.chunk * threads) for one in recipes)
     # The very first networks pay for what is made once, for whatever number of them.
-    _tried(short, 1)
+    _tried(short[:1], 1)
     sizes = [0, min(most, threads)]
     seconds, made = _tried(short, sizes[-1])
     times = [0.0, seconds]
@@ -220,7 +278,7 @@ def _group(recipe: Recipe, short: Recipe) -> tuple[int, tuple[float, float], tup
         sizes, times = [*sizes, following], [*times, max(seconds, times[-1])]
     if seconds < _QUICK:
         seconds, made = min(_tried(short, sizes[-1]), (seconds, made), key=lambda tried: tried[0])
-    return sizes[-1], (short.steps, seconds), made
+    return sizes[-1], (_steps(short), seconds), made
 
 
 def _goes_on(tries: list[tuple[float, float]], most: float, passed: float) -> bool:
@@ -235,11 +293,16 @@ def _goes_on(tries: list[tuple[float, float]], most: float, passed: float) -> bo
     return not told and passed + fixed + min(most, _GROWTH * steps) * each < _LIMIT
 
 
-def _tried(recipe: Recipe, networks: int) -> tuple[float, tuple[Networks, Columns]]:
-    """Seconds that some networks take, and the networks."""
+def _tried(recipes: Sequence[Recipe], networks: int) -> tuple[float, list[tuple[Networks, Columns]]]:
+    """Seconds that some networks of each recipe take, and the networks."""
     start = time.perf_counter()
-    made = recipe.make(torch.arange(networks), None)
+    made = [recipe.make(torch.arange(networks), None) for recipe in recipes]
     return time.perf_counter() - start, made
+
+
+def _steps(recipes: Sequence[Recipe]) -> float:
+    """That a network takes on average."""
+    return fmean(recipe.steps for recipe in recipes)
 
 
 def _line(tries: list[tuple[float, float]]) -> tuple[float, float]:
