@@ -19,6 +19,7 @@ from weightspace.zoo import Images, Zoo, assign, load_images, open_zoos
 from weightspace.zoo.collection import COLLECTION_FILE
 from weightspace.zoo.generate import CnnSettings, WildSettings, make_cnn_zoo, make_mixed_zoos, make_wild_zoos, modules
 from weightspace.zoo.generate.classifier import Regime
+from weightspace.zoo.generate.cnn_collection import WildRegime
 from weightspace.zoo.generate.pixels import held_out, resized
 from weightspace.zoo.generate.wild import ConvolutionalNetwork, Layer, architectures
 from weightspace.zoo.sources import images_of
@@ -237,6 +238,20 @@ def test_the_command_makes_them(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert len(capsys.readouterr().out.splitlines()) == 3
     assert [len(open_zoos(tmp_path / name)) for name in "mw"] == [2, 2]
     assert main(["zoo", "make", "mixed", "--out", str(tmp_path / "x"), "--activation", "tanh", *small]) == 2
+
+
+def test_an_option_leaves_the_other_defaults_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a plan that is given one option, the others are those of wild zoos."""
+    seen: list[Regime] = []
+
+    def kept(images: Images, architecture: WildSettings, regime: Regime, **_: object) -> None:
+        seen.append(regime)
+        raise TrainingError("enough")
+
+    monkeypatch.setattr("weightspace.cli.zoo.make.wild_estimate", kept)
+    assert main(["zoo", "make", "wild", "--data", "digits", "--batch", "8", "--out", str(tmp_path), "--plan"]) == 2
+    assert seen == [WildRegime(batch=8)]
+    assert seen[0].steps == (200, 800)
 
 
 def test_a_layer_prints_as_it_is_typed() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from weightspace.disk import write_atomic
 from weightspace.errors import FormatError
 from weightspace.zoo.dataset import Zoo, open_zoo
-from weightspace.zoo.format import Manifest
+from weightspace.zoo.format import Manifest, leaves
 
 __all__ = ["COLLECTION_FILE", "begin_collection", "collection_names", "open_zoos"]
 
@@ -46,16 +46,25 @@ def begin_collection(path: str | Path, recipe: str, settings: Mapping[str, Any],
     wanted = json.loads(json.dumps(wanted, allow_nan=False))
     if (root / COLLECTION_FILE).is_file():
         found = _read(root)
-        other = [name for name in wanted if found.get(name) != wanted[name]]
-        if other:
-            raise FormatError(
-                f"{root} holds another collection: {', '.join(other)} differ. Remedy: choose another folder, or the "
-                f"settings that {COLLECTION_FILE} records."
-            )
+        _check_alike(root, found, wanted)
         return
     if root.is_dir() and any(not file.name.startswith(".") for file in root.iterdir()):
         raise FormatError(f"{root} is not empty and holds no {COLLECTION_FILE}. Remedy: choose another folder.")
     write_atomic(root / COLLECTION_FILE, (json.dumps(wanted, indent=1) + "\n").encode())
+
+
+def _check_alike(root: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuses a collection that was made otherwise, with what differs."""
+    here, there = leaves(found), leaves(wanted)
+    other = [key for key in {**here, **there} if here.get(key) != there.get(key)]
+    # What the zoos' manifests differ in stands among the settings too, but for what another release does otherwise.
+    told = [key for key in other if not key.startswith("zoos.")] or other
+    if other:
+        text = "; ".join(f"{key} is {here.get(key)!r} there and {there.get(key)!r} here" for key in told)
+        raise FormatError(
+            f"{root} holds another collection: {text}. Remedy: choose another folder, or the settings that "
+            f"{COLLECTION_FILE} records."
+        )
 
 
 def collection_names(path: str | Path) -> list[str]:

@@ -178,7 +178,7 @@ class Manifest:
 
     def differences(self, other: "Manifest") -> dict[str, tuple[Any, Any]]:
         """Each entry of the identity that differs: ``{"settings.omega": (here, there)}``."""
-        here, there = leaves(self.identity()), leaves(other.identity())
+        here, there = ({"dtype": one.dtype, **leaves(one.identity())} for one in (self, other))
         keys = [*here, *(key for key in there if key not in here)]
         return {key: (here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)}
 

@@ -154,6 +154,7 @@ def make_classifier_zoo(
     count: int,
     progress: Callable[[int], None] | None = None,
     engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> Zoo:
     """A zoo of small classifiers on disk; a second call goes on where the first stopped.
 
@@ -168,11 +169,14 @@ def make_classifier_zoo(
         count: networks wanted; a zoo that holds more keeps them.
         progress: called with the number of networks that are newly there, those found on disk included.
         engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+        dtype: in which weights are stored: float32 (fp32), bfloat16 (bf16) or float16 (fp16); they are trained in
+            float32.
 
     Raises:
         DataError: as :func:`classifier_task`.
+        UnknownNameError: an engine or a type that does not exist.
         StorageError: the folder cannot be written.
-        FormatError: a zoo with other settings in the folder.
+        FormatError: a zoo with other settings in the folder, or a weight that the type cannot hold.
 
     Example:
         >>> import tempfile
@@ -184,7 +188,7 @@ def make_classifier_zoo(
         (12, np.str_('relu'), True)
     """
     task = classifier_task(table, architecture, regime, count=count)
-    return fit_task(task, path, progress=progress, engine=engine)
+    return fit_task(task, path, progress=progress, engine=engine, dtype=dtype)
 
 
 def _shaped(values: Tensor, architecture: Architecture, table: Table) -> Tensor:

@@ -1,7 +1,7 @@
 """Collections of CNN zoos: networks of two activations, and networks of many architectures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.generate.blueprint import Blueprint
 from weightspace.zoo.generate.classifier import Regime
 from weightspace.zoo.generate.cnn import CnnSettings
+from weightspace.zoo.generate.engine import Engine
 from weightspace.zoo.generate.ensemble import vectorised_attention
 from weightspace.zoo.generate.examples import Examples
 from weightspace.zoo.generate.fit import Origin, Task
@@ -21,13 +22,14 @@ from weightspace.zoo.generate.hyperparameters import LogUniform
 from weightspace.zoo.generate.pixels import held_out, resized
 from weightspace.zoo.generate.plan import Recipe
 from weightspace.zoo.generate.recipe import cnn_recipe
-from weightspace.zoo.generate.several import fill_all, interleaved, share
+from weightspace.zoo.generate.several import dealt_numbers, fill_all, interleaved
 from weightspace.zoo.generate.wild import ConvolutionalNetwork, Layer, WildSettings, architectures
 from weightspace.zoo.sources import Images
 
 __all__ = [
     "MIXED",
     "WILD_REGIME",
+    "WildRegime",
     "dealt",
     "make_mixed_zoos",
     "make_wild_zoos",
@@ -38,11 +40,27 @@ __all__ = [
 
 MIXED = ("relu", "tanh")
 
-WILD_REGIME = Regime(steps=(200, 800), learning_rate=(5e-4, 2e-2), chunk=16)
-"""How networks of many architectures are trained."""
+
+@dataclass(frozen=True)
+class WildRegime(Regime):
+    """How networks of many architectures are trained: a :class:`Regime` with other defaults.
+
+    Args:
+        steps: optimiser steps, drawn log-uniformly.
+        learning_rate: drawn log-uniformly.
+        chunk: networks that are trained side by side on one thread; a matter of speed alone.
+    """
+
+    steps: tuple[int, int] = (200, 800)
+    learning_rate: tuple[float, float] = (5e-4, 2e-2)
+    chunk: int = 16
 
 
-def make_mixed_zoos(
+WILD_REGIME = WildRegime()
+"""The same as it is by default."""
+
+
+def make_mixed_zoos(  # noqa: PLR0913 - what is trained on what, how, how many, and where and how they are kept
     path: str | Path,
     images: Images,
     settings: CnnSettings,
@@ -51,6 +69,8 @@ def make_mixed_zoos(
     seed: int = 0,
     activations: Sequence[str] = MIXED,
     progress: Callable[[int], None] | None = None,
+    engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> list[Zoo]:
     """Small CNNs of which each has an activation of its own, as the Small CNN Zoo has them: a zoo for each activation.
 
@@ -65,6 +85,9 @@ def make_mixed_zoos(
         seed: as for :func:`make_cnn_zoo`.
         activations: one or more of relu and tanh.
         progress: called with the number of networks that are newly there, those found on disk included.
+        engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+        dtype: in which weights are stored: float32 (fp32), bfloat16 (bf16) or float16 (fp16); they are trained in
+            float32.
 
     Raises:
         DataError: fewer networks than activations, an activation given twice; and as :func:`make_cnn_zoo`.
@@ -80,7 +103,7 @@ def make_mixed_zoos(
     recipes = mixed_recipes(images, settings, count=count, seed=seed, activations=activations)
     kept = {name: value for name, value in asdict(settings).items() if name not in ("activation", "chunk")}
     told = kept | {"activations": list(activations), "image_seed": seed}
-    return fill_all(path, "mixed", told, recipes, progress)
+    return fill_all(path, "mixed", told, recipes, progress, engine, dtype)
 
 
 def mixed_recipes(
@@ -97,7 +120,8 @@ def mixed_recipes(
     kinds, recipes = len(activations), {}
     for place, activation in enumerate(activations):
         own = replace(settings, activation=activation)
-        recipe = cnn_recipe(images, own, count=share(count, kinds, place), seed=seed)
+        asked = dealt_numbers(count, kinds, place)
+        recipe = cnn_recipe(images, own, count=len(asked), seed=seed, asked=asked)
         recipes[activation] = interleaved(recipe, kinds, place, count)
     return recipes
 
@@ -110,6 +134,8 @@ def make_wild_zoos(
     *,
     count: int,
     progress: Callable[[int], None] | None = None,
+    engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> list[Zoo]:
     """CNNs of many architectures on grey images of 32 x 32, trained side by side within each: a zoo for each of them.
 
@@ -123,6 +149,9 @@ def make_wild_zoos(
         regime: how networks are trained.
         count: networks wanted in all.
         progress: called with the number of networks that are newly there, those found on disk included.
+        engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+        dtype: in which weights are stored: float32 (fp32), bfloat16 (bf16) or float16 (fp16); they are trained in
+            float32.
 
     Raises:
         DataError: fewer networks than architectures, or fewer images than a batch.
@@ -142,7 +171,7 @@ def make_wild_zoos(
     recipes = wild_recipes(images, settings, regime, count=count)
     told = {"architectures": asdict(settings), "regime": {k: v for k, v in asdict(regime).items() if k != "chunk"}}
     with vectorised_attention():
-        return fill_all(path, "wild", told, recipes, progress)
+        return fill_all(path, "wild", told, recipes, progress, engine, dtype)
 
 
 def wild_recipes(images: Images, settings: WildSettings, regime: Regime, *, count: int) -> dict[str, Recipe]:
@@ -165,7 +194,7 @@ def wild_tasks(images: Images, settings: WildSettings, regime: Regime, *, count:
     data, classes = _examples(images)
     drawn = architectures(settings)
     return {
-        f"{place:03d}": _task(data, classes, layers, regime, count=share(count, len(drawn), place))
+        f"{place:03d}": _task(data, classes, layers, regime, count=len(dealt_numbers(count, len(drawn), place)))
         for place, layers in enumerate(drawn)
     }
 
@@ -177,8 +206,10 @@ def dealt(tasks: Mapping[str, Task], count: int) -> dict[str, Recipe]:
         tasks: by the names of their zoos' folders.
         count: networks of all of them.
     """
-    named = enumerate(tasks.items())
-    return {name: interleaved(task.recipe(), len(tasks), place, count) for place, (name, task) in named}
+    kinds, recipes = len(tasks), {}
+    for place, (name, task) in enumerate(tasks.items()):
+        recipes[name] = interleaved(task.recipe(dealt_numbers(count, kinds, place)), kinds, place, count)
+    return recipes
 
 
 def _task(data: Examples, classes: int, layers: tuple[Layer, ...], regime: Regime, *, count: int) -> Task:

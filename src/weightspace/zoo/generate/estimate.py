@@ -21,7 +21,7 @@ from weightspace.zoo.generate.ensemble import vectorised_attention
 from weightspace.zoo.generate.fit import Task
 from weightspace.zoo.generate.hyperparameters import Choice, LogUniform, Uniform, Value
 from weightspace.zoo.generate.inr import InrSettings
-from weightspace.zoo.generate.plan import Columns, Networks, Recipe
+from weightspace.zoo.generate.plan import Columns, Networks, Recipe, stored
 from weightspace.zoo.generate.policy import PolicySettings
 from weightspace.zoo.generate.policy_zoo import policy_recipe
 from weightspace.zoo.generate.recipe import cnn_recipe, inr_recipe, siren_recipe
@@ -137,7 +137,7 @@ def _size(recipe: Recipe, manifest: Manifest, made: tuple[Networks, Columns]) ->
     return min(rows, plan.shard * plan.rows) * (2 * 4 * numbers + stored), disk
 
 
-def siren_estimate(images: Images, settings: SirenSettings, *, count: int) -> Estimate:
+def siren_estimate(images: Images, settings: SirenSettings, *, count: int, dtype: str = "float32") -> Estimate:
     """What :func:`make_siren_zoo` will take.
 
     Example:
@@ -150,36 +150,37 @@ def siren_estimate(images: Images, settings: SirenSettings, *, count: int) -> Es
     def of_share(share: float) -> Recipe:
         return siren_recipe(images, _shortened(settings, share), count=count)
 
-    return estimate(of_share(1.0), of_share)
+    return estimate(stored(of_share(1.0), dtype), of_share)
 
 
-def inr_estimate(images: Images, settings: InrSettings, *, count: int) -> Estimate:
+def inr_estimate(images: Images, settings: InrSettings, *, count: int, dtype: str = "float32") -> Estimate:
     """What :func:`make_inr_zoo` will take."""
 
     def of_share(share: float) -> Recipe:
         return inr_recipe(images, _shortened(settings, share), count=count)
 
-    return estimate(of_share(1.0), of_share)
+    return estimate(stored(of_share(1.0), dtype), of_share)
 
 
-def sdf_estimate(settings: SdfSettings, *, count: int) -> Estimate:
+def sdf_estimate(settings: SdfSettings, *, count: int, dtype: str = "float32") -> Estimate:
     """What :func:`make_sdf_zoo` will take."""
     return estimate(
-        sdf_recipe(settings, count=count), lambda share: sdf_recipe(_shortened(settings, share), count=count)
+        stored(sdf_recipe(settings, count=count), dtype),
+        lambda share: sdf_recipe(_shortened(settings, share), count=count),
     )
 
 
-def cnn_estimate(images: Images, settings: CnnSettings, *, count: int) -> Estimate:
+def cnn_estimate(images: Images, settings: CnnSettings, *, count: int, dtype: str = "float32") -> Estimate:
     """What :func:`make_cnn_zoo` will take."""
 
     def of_share(share: float) -> Recipe:
         return cnn_recipe(images, _shortened_range(settings, share), count=count)
 
-    return estimate(of_share(1.0), of_share)
+    return estimate(stored(of_share(1.0), dtype), of_share)
 
 
 def mixed_estimate(
-    images: Images, settings: CnnSettings, *, count: int, activations: Sequence[str] = MIXED
+    images: Images, settings: CnnSettings, *, count: int, activations: Sequence[str] = MIXED, dtype: str = "float32"
 ) -> Estimate:
     """What :func:`make_mixed_zoos` will take."""
 
@@ -187,10 +188,12 @@ def mixed_estimate(
         own = _shortened_range(settings, share)
         return list(mixed_recipes(images, own, count=count, activations=activations).values())
 
-    return collection_estimate(of_share(1.0), of_share)
+    return collection_estimate([stored(one, dtype) for one in of_share(1.0)], of_share)
 
 
-def wild_estimate(images: Images, settings: WildSettings, regime: Regime = WILD_REGIME, *, count: int) -> Estimate:
+def wild_estimate(
+    images: Images, settings: WildSettings, regime: Regime = WILD_REGIME, *, count: int, dtype: str = "float32"
+) -> Estimate:
     """What :func:`make_wild_zoos` will take."""
     tasks = wild_tasks(images, settings, regime, count=count)
 
@@ -199,10 +202,10 @@ def wild_estimate(images: Images, settings: WildSettings, regime: Regime = WILD_
         return list(dealt(shortened, count).values())
 
     with vectorised_attention():
-        return collection_estimate(of_share(1.0), of_share)
+        return collection_estimate([stored(one, dtype) for one in of_share(1.0)], of_share)
 
 
-def policy_estimate(settings: PolicySettings, *, count: int) -> Estimate:
+def policy_estimate(settings: PolicySettings, *, count: int, dtype: str = "float32") -> Estimate:
     """What :func:`make_policy_zoo` will take.
 
     Episodes grow longer, or shorter, as policies learn, so that updates do not all cost the same.
@@ -217,10 +220,10 @@ def policy_estimate(settings: PolicySettings, *, count: int) -> Estimate:
         marks = tuple((updates - kept + 1 + at) / updates for at in range(kept))
         return policy_recipe(replace(settings, iterations=updates, checkpoints=marks), count=count)
 
-    return estimate(of_share(1.0), of_share)
+    return estimate(stored(of_share(1.0), dtype), of_share)
 
 
-def task_estimate(task: Task) -> Estimate:
+def task_estimate(task: Task, *, dtype: str = "float32") -> Estimate:
     """What a zoo of :func:`weightspace.zoo.fit` or of classifiers will take.
 
     Raises:
@@ -228,7 +231,10 @@ def task_estimate(task: Task) -> Estimate:
     """
     with vectorised_attention():
         task.try_out()
-        return estimate(task.recipe(), lambda share: replace(task, steps=_shortened_value(task.steps, share)).recipe())
+        return estimate(
+            stored(task.recipe(), dtype),
+            lambda share: replace(task, steps=_shortened_value(task.steps, share)).recipe(),
+        )
 
 
 def _shortened(settings: Steps, share: float) -> Steps:

@@ -39,6 +39,7 @@ from weightspace.zoo.generate.plan import (
     check_seed,
     checkpoint_columns,
     fill,
+    stored,
 )
 from weightspace.zoo.generate.thread import one_thread_per_operation, side_by_side
 from weightspace.zoo.generate.trial import try_out
@@ -113,6 +114,7 @@ def fit(  # noqa: PLR0913 - a run is what is trained, by what, on what, how, how
     settings: FitSettings = FitSettings(),
     progress: Progress | None = None,
     engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> Zoo:
     r"""A zoo of copies of a module, trained side by side as one program; a second call goes on where the first stopped.
 
@@ -144,12 +146,16 @@ def fit(  # noqa: PLR0913 - a run is what is trained, by what, on what, how, how
         progress: called with the number of networks that have just been finished.
         engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
             With Ray, modules, losses and metrics of your own must be importable on all machines, or pickled by value.
+        dtype: in which weights are stored: float32 (fp32), bfloat16 (bf16) or float16 (fp16); they are trained in
+            float32.
 
     Raises:
         TrainingError: a template, loss or metric that cannot be run for many networks at a time, or wrong settings.
         DataError: fewer examples than a batch, or early stopping without validation examples.
+        UnknownNameError: an engine or a type that does not exist.
         StorageError: the folder cannot be written.
-        FormatError: a zoo with other settings in the folder, or something that is no zoo.
+        FormatError: a zoo with other settings in the folder, something that is no zoo, or a weight that the type
+            cannot hold.
 
     Example:
         >>> import tempfile
@@ -163,7 +169,7 @@ def fit(  # noqa: PLR0913 - a run is what is trained, by what, on what, how, how
         ([0, 50, 0, 50, 0, 50], True)
     """
     task = Task(Blueprint(template), loss, data, hyperparameters, steps, tuple(checkpoints), settings)
-    return fit_task(task, out, progress=progress, engine=engine)
+    return fit_task(task, out, progress=progress, engine=engine, dtype=dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,9 +264,13 @@ class Task:
         metrics = self.settings.metrics
         try_out(self.blueprint, self.program(), self.data, metrics, batch=self.settings.batch, flat=first)
 
-    def recipe(self) -> Recipe:
-        """How the zoo is made."""
-        given = [self.given(number) for number in range(min(self.count, _ASKED))]
+    def recipe(self, asked: range | None = None) -> Recipe:
+        """How the zoo is made.
+
+        Args:
+            asked: numbers of the networks, whose steps are averaged; those from 0 if left out.
+        """
+        given = [self.given(number) for number in (asked or range(self.count))[:_ASKED]]
         return Recipe(
             self.manifest,
             partial(train_shard, self),
@@ -306,7 +316,14 @@ class Task:
         }
 
 
-def fit_task(task: Task, out: str | Path, *, progress: Progress | None = None, engine: str | Engine = "local") -> Zoo:
+def fit_task(
+    task: Task,
+    out: str | Path,
+    *,
+    progress: Progress | None = None,
+    engine: str | Engine = "local",
+    dtype: str = "float32",
+) -> Zoo:
     """The zoo of a task; a second call goes on where the first stopped.
 
     Raises:
@@ -314,7 +331,7 @@ def fit_task(task: Task, out: str | Path, *, progress: Progress | None = None, e
     """
     with vectorised_attention():
         task.try_out()
-    return fill(out, task.recipe(), progress, engine)
+    return fill(out, stored(task.recipe(), dtype), progress, engine)
 
 
 def train_shard(task: Task, numbers: Tensor, progress: Progress | None = None) -> tuple[Networks, Columns]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from weightspace.weights import features_of
 from weightspace.zoo.dataset import Zoo, open_zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.engine import Engine, Make, Progress, engine_of, made_by
+from weightspace.zoo.precision import precision_of
 from weightspace.zoo.store import ZooWriter
 
-__all__ = ["Columns", "Networks", "Plan", "Progress", "Recipe", "check_seed", "checkpoint_columns", "fill"]
+__all__ = ["Columns", "Networks", "Plan", "Progress", "Recipe", "check_seed", "checkpoint_columns", "fill", "stored"]
 
 Networks = Mapping[str, Tensor]
 """A stacked state dict."""
@@ -69,7 +71,8 @@ def fill(path: str | Path, recipe: Recipe, progress: Progress | None = None, eng
 
     Raises:
         StorageError: the folder cannot be written.
-        FormatError: a zoo with other settings in the folder, or something that is no zoo.
+        FormatError: a zoo with other settings in the folder, or something that is no zoo; a weight that the zoo's type
+            cannot hold.
     """
     chosen, manifest, plan = engine_of(engine), recipe.manifest(), recipe.plan
     writer, missing = ZooWriter(path, manifest), {}
@@ -83,6 +86,26 @@ def fill(path: str | Path, recipe: Recipe, progress: Progress | None = None, eng
         for shard, (state, columns) in made:
             writer.write(shard, features_of(manifest.spec, state), pa.table(columns))
     return open_zoo(path)
+
+
+def stored(recipe: Recipe, dtype: str) -> Recipe:
+    """The recipe of the same networks, kept in a zoo that stores their weights in another type.
+
+    They are trained in float32, which the other columns tell of, and rounded to the nearest number when a shard is
+    written. A zoo is gone on with in the type that it has.
+
+    Args:
+        recipe: of a zoo of float32.
+        dtype: float32 (fp32), bfloat16 (bf16) or float16 (fp16).
+
+    Raises:
+        UnknownNameError: another type.
+    """
+    return replace(recipe, manifest=partial(_stored_manifest, recipe.manifest, precision_of(dtype).name))
+
+
+def _stored_manifest(manifest: Callable[[], Manifest], dtype: str) -> Manifest:
+    return replace(manifest(), dtype=dtype)
 
 
 def check_seed(seed: int) -> None:

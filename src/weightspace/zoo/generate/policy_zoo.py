@@ -16,7 +16,7 @@ from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.control import environment_named
 from weightspace.zoo.generate.engine import Engine
-from weightspace.zoo.generate.plan import Columns, Networks, Plan, Progress, Recipe, fill
+from weightspace.zoo.generate.plan import Columns, Networks, Plan, Progress, Recipe, fill, stored
 from weightspace.zoo.generate.policy import (
     Learnt,
     PolicySettings,
@@ -43,6 +43,7 @@ def make_policy_zoo(
     count: int,
     progress: Callable[[int], None] | None = None,
     engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> Zoo:
     """A zoo of policies on disk with what they achieve; a second call goes on where the first one stopped.
 
@@ -62,11 +63,14 @@ def make_policy_zoo(
         count: runs wanted; a zoo that holds more keeps them.
         progress: called with the number of runs that are newly there, those found on disk included.
         engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+        dtype: in which weights are stored: float32 (fp32), bfloat16 (bf16) or float16 (fp16); they are trained in
+            float32.
 
     Raises:
         DataError: no runs.
+        UnknownNameError: an engine or a type that does not exist.
         StorageError: the folder cannot be written.
-        FormatError: a zoo with other settings in the folder.
+        FormatError: a zoo with other settings in the folder, or a weight that the type cannot hold.
 
     Example:
         >>> import tempfile
@@ -76,7 +80,7 @@ def make_policy_zoo(
         ...     zoo.column("network").tolist(), zoo.column("parent").tolist(), zoo.column("stage").tolist()
         ([0, 0, 0, 1, 1, 1], [-1, 0, 1, -1, 3, 4], [0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
     """
-    return fill(path, policy_recipe(settings, count=count), progress, engine)
+    return fill(path, stored(policy_recipe(settings, count=count), dtype), progress, engine)
 
 
 def policy_recipe(settings: PolicySettings, *, count: int) -> Recipe:

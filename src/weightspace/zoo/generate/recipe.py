@@ -31,6 +31,7 @@ from weightspace.zoo.generate.plan import (
     check_seed,
     checkpoint_columns,
     fill,
+    stored,
 )
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, forward_pass, siren
 from weightspace.zoo.sources import Images
@@ -70,6 +71,7 @@ def make_siren_zoo(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> Zoo:
     """A zoo of SIRENs on disk, one per image of a data set; a second call goes on where the first one stopped.
 
@@ -86,11 +88,14 @@ def make_siren_zoo(
         seed: key of the choice of images and of their splits, not negative.
         progress: called with the number of networks that are newly there, those found on disk included.
         engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+        dtype: in which weights are stored: float32 (fp32), bfloat16 (bf16) or float16 (fp16); they are trained in
+            float32.
 
     Raises:
         DataError: more networks than images, or a negative seed.
+        UnknownNameError: an engine or a type that does not exist.
         StorageError: the folder cannot be written.
-        FormatError: a zoo with other settings in the folder.
+        FormatError: a zoo with other settings in the folder, or a weight that the type cannot hold.
 
     Example:
         >>> import tempfile
@@ -100,7 +105,7 @@ def make_siren_zoo(
         ...     len(zoo), zoo.table.column_names
         (12, ['number', 'image', 'view', 'label', 'split', 'psnr', 'diverged', 'seed'])
     """
-    return fill(path, siren_recipe(images, settings, count=count, seed=seed), progress, engine)
+    return fill(path, stored(siren_recipe(images, settings, count=count, seed=seed), dtype), progress, engine)
 
 
 def siren_recipe(images: Images, settings: SirenSettings, *, count: int, seed: int = 0) -> Recipe:
@@ -122,6 +127,7 @@ def make_inr_zoo(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> Zoo:
     """A zoo of ReLU networks on disk, one per image, on coordinates that may be encoded; with the rows of a SIREN zoo.
 
@@ -135,11 +141,14 @@ def make_inr_zoo(
         seed: key of the choice of images and of their splits, not negative.
         progress: called with the number of networks that are newly there, those found on disk included.
         engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+        dtype: in which weights are stored: float32 (fp32), bfloat16 (bf16) or float16 (fp16); they are trained in
+            float32.
 
     Raises:
         DataError: more networks than images, or a negative seed.
+        UnknownNameError: an engine or a type that does not exist.
         StorageError: the folder cannot be written.
-        FormatError: a zoo with other settings in the folder.
+        FormatError: a zoo with other settings in the folder, or a weight that the type cannot hold.
 
     Example:
         >>> import tempfile
@@ -150,7 +159,7 @@ def make_inr_zoo(
         ...     len(zoo), zoo.spec.numel, len(zoo.manifest.forward["frequencies"])
         (12, 81, 4)
     """
-    return fill(path, inr_recipe(images, settings, count=count, seed=seed), progress, engine)
+    return fill(path, stored(inr_recipe(images, settings, count=count, seed=seed), dtype), progress, engine)
 
 
 def inr_recipe(images: Images, settings: InrSettings, *, count: int, seed: int = 0) -> Recipe:
@@ -221,6 +230,7 @@ def make_cnn_zoo(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> Zoo:
     """A zoo of CNNs on disk that tell the images of a data set apart; a second call goes on where the first stopped.
 
@@ -242,11 +252,14 @@ def make_cnn_zoo(
         seed: key of the choice of training images and of the networks' splits, not negative.
         progress: called with the number of networks that are newly there, those found on disk included.
         engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+        dtype: in which weights are stored: float32 (fp32), bfloat16 (bf16) or float16 (fp16); they are trained in
+            float32.
 
     Raises:
         DataError: no networks, a negative seed, or fewer images than a batch.
+        UnknownNameError: an engine or a type that does not exist.
         StorageError: the folder cannot be written.
-        FormatError: a zoo with other settings in the folder.
+        FormatError: a zoo with other settings in the folder, or a weight that the type cannot hold.
 
     Example:
         >>> import tempfile
@@ -260,11 +273,20 @@ def make_cnn_zoo(
     References:
         Unterthiner et al., *Predicting Neural Network Accuracy from Weights*, 2020.
     """
-    return fill(path, cnn_recipe(images, settings, count=count, seed=seed), progress, engine)
+    return fill(path, stored(cnn_recipe(images, settings, count=count, seed=seed), dtype), progress, engine)
 
 
-def cnn_recipe(images: Images, settings: CnnSettings, *, count: int, seed: int = 0) -> Recipe:
+def cnn_recipe(
+    images: Images, settings: CnnSettings, *, count: int, seed: int = 0, asked: range | None = None
+) -> Recipe:
     """How :func:`make_cnn_zoo` makes a zoo.
+
+    Args:
+        images: as there, like the rest.
+        settings: likewise.
+        count: likewise.
+        seed: likewise.
+        asked: numbers of the networks, whose steps are averaged; those from 0 if left out.
 
     Raises:
         DataError: no networks, a negative seed, or fewer images than a batch.
@@ -280,7 +302,7 @@ def cnn_recipe(images: Images, settings: CnnSettings, *, count: int, seed: int =
 
     make = partial(_cnn_shard, (data, shown), settings, classes, seed)
     plan = Plan(count, CNN_SHARD, rows=len(settings.checkpoints))
-    steps = fmean(hyper(settings, number).steps for number in range(min(count, _ASKED)))
+    steps = fmean(hyper(settings, number).steps for number in (asked or range(count))[:_ASKED])
     return Recipe(partial(_cnn_manifest, images, settings, classes, plan, seed), make, plan, steps, settings.chunk)
 
 

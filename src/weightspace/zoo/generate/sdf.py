@@ -21,7 +21,7 @@ from weightspace.zoo.generate.chunk import blocks
 from weightspace.zoo.generate.draw import stream
 from weightspace.zoo.generate.engine import Engine
 from weightspace.zoo.generate.field import ACTIVATIONS, Field, Fitting, falling, first_weights
-from weightspace.zoo.generate.plan import Columns, Networks, Plan, Progress, Recipe, fill
+from weightspace.zoo.generate.plan import Columns, Networks, Plan, Progress, Recipe, fill, stored
 from weightspace.zoo.generate.shape import FAMILIES, distances, draw_shapes, sample_points
 from weightspace.zoo.generate.thread import one_thread_per_operation, side_by_side
 from weightspace.zoo.split import assign
@@ -168,6 +168,7 @@ def make_sdf_zoo(
     count: int,
     progress: Callable[[int], None] | None = None,
     engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> Zoo:
     """A zoo of networks that hold shapes, on disk; a second call goes on where the first one stopped.
 
@@ -180,11 +181,14 @@ def make_sdf_zoo(
         count: networks wanted; a zoo that holds more keeps them.
         progress: called with the number of networks that are newly there, those found on disk included.
         engine: "local"; "ray": shards are tasks of Ray; or an :class:`Engine`, which may say where the cluster is.
+        dtype: in which weights are stored: float32 (fp32), bfloat16 (bf16) or float16 (fp16); they are trained in
+            float32.
 
     Raises:
         DataError: no networks.
+        UnknownNameError: an engine or a type that does not exist.
         StorageError: the folder cannot be written.
-        FormatError: a zoo with other settings in the folder.
+        FormatError: a zoo with other settings in the folder, or a weight that the type cannot hold.
 
     Example:
         >>> import tempfile
@@ -196,7 +200,7 @@ def make_sdf_zoo(
     References:
         Park et al., *DeepSDF: Learning Continuous Signed Distance Functions for Shape Representation*, CVPR 2019.
     """
-    return fill(path, sdf_recipe(settings, count=count), progress, engine)
+    return fill(path, stored(sdf_recipe(settings, count=count), dtype), progress, engine)
 
 
 def sdf_recipe(settings: SdfSettings, *, count: int) -> Recipe:

@@ -12,25 +12,27 @@ from weightspace.errors import DataError
 from weightspace.zoo.collection import begin_collection, open_zoos
 from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.format import Manifest
-from weightspace.zoo.generate.plan import Columns, Networks, Plan, Progress, Recipe, fill
+from weightspace.zoo.generate.engine import Engine, Make
+from weightspace.zoo.generate.plan import Columns, Networks, Plan, Progress, Recipe, fill, stored
+from weightspace.zoo.precision import precision_of
 from weightspace.zoo.store import ZooWriter
 
-__all__ = ["fill_all", "interleaved", "share"]
+__all__ = ["dealt_numbers", "fill_all", "interleaved"]
 
 
-def share(count: int, kinds: int, place: int) -> int:
-    """How many of `count` networks are of one kind, where number `n` is of kind ``n % kinds``.
+def dealt_numbers(count: int, kinds: int, place: int) -> range:
+    """Which of `count` networks are of one kind, where number `n` is of kind ``n % kinds``.
 
     Raises:
         DataError: fewer networks than kinds.
 
     Example:
-        >>> [share(5, 3, place) for place in range(3)]
-        [2, 2, 1]
+        >>> [list(dealt_numbers(5, 3, place)) for place in range(3)]
+        [[0, 3], [1, 4], [2]]
     """
     if count < kinds:
         raise DataError(f"count is {count}; expected at least {kinds} networks, one of each of {kinds} architectures.")
-    return len(range(place, count, kinds))
+    return range(place, count, kinds)
 
 
 def interleaved(recipe: Recipe, kinds: int, place: int, count: int) -> Recipe:
@@ -44,7 +46,7 @@ def interleaved(recipe: Recipe, kinds: int, place: int, count: int) -> Recipe:
         place: of this one among them.
         count: networks of all of them.
     """
-    plan = Plan(share(count, kinds, place), recipe.plan.shard, recipe.plan.rows)
+    plan = Plan(len(dealt_numbers(count, kinds, place)), recipe.plan.shard, recipe.plan.rows)
 
     def manifest() -> Manifest:
         found = recipe.manifest()
@@ -52,10 +54,13 @@ def interleaved(recipe: Recipe, kinds: int, place: int, count: int) -> Recipe:
         settings = dict(found.settings) | {"first_number": place, "number_step": kinds}
         return replace(found, settings=settings, count=plan.count * plan.rows)
 
-    def make(numbers: Tensor, progress: Progress | None) -> tuple[Networks, Columns]:
-        return recipe.make(numbers * kinds + place, progress)
+    return replace(recipe, manifest=manifest, make=partial(_renumbered, recipe.make, kinds, place), plan=plan)
 
-    return replace(recipe, manifest=manifest, make=make, plan=plan)
+
+def _renumbered(
+    make: Make[tuple[Networks, Columns]], kinds: int, place: int, numbers: Tensor, progress: Progress | None
+) -> tuple[Networks, Columns]:
+    return make(numbers * kinds + place, progress)
 
 
 def fill_all(
@@ -64,6 +69,8 @@ def fill_all(
     settings: Mapping[str, Any],
     recipes: Mapping[str, Recipe],
     progress: Callable[[int], None] | None = None,
+    engine: str | Engine = "local",
+    dtype: str = "float32",
 ) -> list[Zoo]:
     """Makes the zoos of a collection one after the other; a second call goes on where the first stopped.
 
@@ -73,16 +80,21 @@ def fill_all(
         settings: of that.
         recipes: of each zoo, by the name of its folder.
         progress: called with the number of networks that are newly there, those found on disk included.
+        engine: where shards are made, see :func:`fill`.
+        dtype: in which weights are stored, see :func:`stored`.
 
     Raises:
         StorageError: the folder cannot be written.
         FormatError: another collection in the folder, or something that is none.
     """
+    recipes = {name: stored(one, dtype) for name, one in recipes.items()}
     manifests = {name: one.manifest() for name, one in recipes.items()}
+    if (name := precision_of(dtype).name) != "float32":
+        settings = {**settings, "dtype": name}
     begin_collection(path, recipe, settings, manifests)
     # All of them exist from the start: a collection that is still being made opens with what it has.
     for name, manifest in manifests.items():
         ZooWriter(Path(path) / name, manifest)
     for name, one in recipes.items():
-        fill(Path(path) / name, replace(one, manifest=partial(manifests.__getitem__, name)), progress)
+        fill(Path(path) / name, replace(one, manifest=partial(manifests.__getitem__, name)), progress, engine)
     return open_zoos(path)
