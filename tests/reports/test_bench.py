@@ -153,6 +153,17 @@ def test_rows_on_other_items_are_not_compared(tmp_path: Path) -> None:
     assert "Rows row 0:" in data
 
 
+def test_items_that_belong_together_are_named(tmp_path: Path) -> None:
+    whole = table([Row(name, choice("m")) for name in ("NP", "HNP")])
+    for made in fill(tmp_path, whole, (0,), items=20):
+        dataclasses.replace(made, groups=[number // 2 for number in range(20)]).write(tmp_path)
+    write_pages([whole], "small", tmp_path)
+    assert "items that belong together are drawn together" in page(tmp_path)
+    fill(tmp_path, whole, (0,), items=20)
+    write_pages([whole], "small", tmp_path)
+    assert "belong together" not in page(tmp_path)
+
+
 def test_tracks_never_stand_in_one_table(filled: tuple[Path, Table]) -> None:
     results, whole = filled
     found = sections(page(results))

@@ -80,6 +80,7 @@ def _page(evidence: Evidence, figures: set[str]) -> dict[str, Any]:
         "table": evidence.table,
         "scale": evidence.scale,
         "ran": bool(records),
+        "grouped": any(run.groups for run in records),
         "figures": figures,
         "change": "largest change" + (", points" if evidence.measure == "accuracy" else ""),
         "measures": [_heading(evidence, name) for name in evidence.table.measures],
@@ -125,7 +126,7 @@ def _protocol(evidence: Evidence) -> list[tuple[str, str]]:
         ("learning rates tried on the first seed", ", ".join(f"{rate:g}" for rate in evidence.table.rates)),
         ("steps of each try", f"{evidence.table.tuning:.0%} of the run's"),
         ("seeds", ", ".join(str(seed) for seed in sorted({run.seed for run in evidence.records}))),
-        ("device", _named(run.device for run in evidence.records)),
+        ("ran on", _named(run.device for run in evidence.records)),
         ("threads", _named(str(run.threads) for run in evidence.records)),
         *((f"version of {name}", text) for name, text in _versions(evidence).items()),
     ]
