@@ -107,6 +107,12 @@ class NetworkSubject:
         }
 
     @property
+    def groups(self) -> list[int]:
+        """The network of each checkpoint of the test split, or the item that it is a view of."""
+        column = "network" if "network" in self.zoo.table.column_names else self.given.views
+        return [] if column is None else self.zoo.column(column)[self.zoo.split("test")].tolist()
+
+    @property
     def readout(self) -> Readout:
         """What is asked of a model."""
         if isinstance(self.task, EditImages):

@@ -129,6 +129,10 @@ class Subject(Protocol):
     def about(self) -> Mapping[str, Any]:
         """The data: name, command, seed, checksum, and items by split."""
 
+    @property
+    def groups(self) -> Sequence[int]:
+        """What each test item belongs to, where several are of one network or image; empty where none are."""
+
     def data(self, row: Row) -> Splits:
         """The three splits as the row's model reads them."""
 

@@ -40,8 +40,9 @@ _QUOTED = "as quoted by later papers"
 
 
 def _published(**values: float) -> dict[str, Published]:
+    """Accuracies in per cent, as they are printed."""
     names = {"ScaleGMN_B": "ScaleGMN-B"}
-    return {names.get(name, name): Published(value, _PAPER, _QUOTED) for name, value in values.items()}
+    return {names.get(name, name): Published(value / 100, _PAPER, _QUOTED) for name, value in values.items()}
 
 
 def _zoo(name: str, images: str, small: SirenSettings, count: int, full: int) -> dict[str, ZooRecipe]:
