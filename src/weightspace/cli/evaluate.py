@@ -17,13 +17,13 @@ def evaluate(
 
     Args:
         run: folder of the run.
-        zoo: folder of a zoo of the same kind of networks; by default the one that the run was trained on.
+        zoo: folder of a zoo of the same kind of networks, or of several; by default what the run was trained on.
         split: train, val, test or all.
         model: for a model of your own its import path once more, package.module:Model, which runs its code.
         device: cpu, cuda, or auto (cuda if there is one).
     """
     opened = open_run(run)
-    found, path = measure(opened, opened.model(model, device=device), opened.zoo(zoo), split)
+    found, path = measure(opened, opened.model(model, device=device), opened.zoos(zoo), split)
     loss = "–" if found.loss is None else f"{found.loss:.4f}"
     row = (found.model, found.split, f"{len(found.targets):,}", told(opened.task, found.score), loss)
     print(aligned([("model", "split", "networks", "score", "loss"), row]))

@@ -9,10 +9,10 @@ from weightspace.cli.bar import bars
 from weightspace.cli.option import ModelWords
 from weightspace.experiments.learning import train_on
 from weightspace.experiments.run import leads
+from weightspace.experiments.spaces import open_all
 from weightspace.experiments.task import task_for, told
 from weightspace.tasks import Classify
 from weightspace.training import Pace, TrainSettings
-from weightspace.zoo import open_zoo
 
 __all__ = ["train"]
 
@@ -34,7 +34,8 @@ def train(
     """Train a model to tell a label, or an accuracy, from a network's weights; go on with the run that is there.
 
     Args:
-        zoo: folder of the zoo.
+        zoo: folder of the zoo; or of several zoos, as `zoo make mixed` and `wild` make them, for models that read
+            networks of several weight spaces.
         out: folder of the run: settings, record, checkpoints, and the best model.
         which: the model.
         target: the column of the zoo's table to be told: integers are classes, numbers from 0 to 1 accuracies, whose
@@ -47,7 +48,7 @@ def train(
     """
     settings = settings or TrainSettings()  # which asks for a number of steps or seconds
     choice = (which or ModelWords()).choice
-    opened = open_zoo(zoo)
+    opened = open_all(zoo)
     task = task_for(opened, target)
     with bars(quiet=not leads()) as report:
 

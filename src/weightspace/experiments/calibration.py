@@ -1,6 +1,7 @@
 """What a run's validation networks say about its answers: how wrong they are, and how far is far. Kept in one file."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from weightspace.experiments.conformal import bound, scores
 from weightspace.experiments.distance import Neighbourhood, statistics
 from weightspace.experiments.equivalent import answers
 from weightspace.experiments.run import Run
+from weightspace.experiments.spaces import checksum_of, place_of, short, zoos_of
+from weightspace.spec import NetworkSpec
 from weightspace.weights import WeightFeatures
 from weightspace.zoo import Zoo
 
@@ -28,6 +31,7 @@ USUAL = 0.99
 """The share of a zoo's own networks that count as near."""
 MOST = 10_000
 """The most training networks whose statistics are taken."""
+_AROUND = ("mean", "spread", "precision")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +43,14 @@ class Calibration:
 
     Args:
         scores: how wrong the model's answers were, see `conformal.scores`.
-        distances: from the training networks.
-        around: where these lie.
+        distances: from the training networks of the same weight space.
+        around: where these lie, by the digest of their space. In units of what is usual within its own space, distances
+            of several spaces are counted together.
     """
 
     scores: Tensor
     distances: Tensor
-    around: Neighbourhood
+    around: Mapping[str, Neighbourhood]
 
     @property
     def far(self) -> float:
@@ -58,23 +63,20 @@ class Calibration:
 
     def distance(self, x: WeightFeatures) -> Tensor:
         """How far networks are from the training zoo. Shape `(networks,)`."""
-        return self.around.distance(statistics(x))
+        return self.around[x.spec.digest].distance(statistics(x))
 
     def write(self, run: Run) -> None:
         """Keep it in the folder of its run."""
-        tensors = {
-            "scores": self.scores,
-            "distances": self.distances,
-            "mean": self.around.mean,
-            "spread": self.around.spread,
-            "precision": self.around.precision,
-        }
+        tensors = {"scores": self.scores, "distances": self.distances}
+        for spec, end in _endings(run):
+            around = self.around[spec.digest]
+            tensors |= {f"{name}{end}": getattr(around, name) for name in _AROUND}
         head = {"format": FORMAT, "version": VERSION, **_belongs(run)}
         content = files.save({k: v.contiguous() for k, v in tensors.items()}, {"calibration": json.dumps(head)})
         write_atomic(run.folder / FILE, content)
 
 
-def calibrate(run: Run, model: nn.Module, zoo: Zoo) -> Calibration:
+def calibrate(run: Run, model: nn.Module, zoo: Zoo | Sequence[Zoo]) -> Calibration:
     """Measure a calibration on the validation split, with the training split as the neighbourhood.
 
     The test split is never read: what it would say of coverage could then not be checked by it.
@@ -82,39 +84,54 @@ def calibrate(run: Run, model: nn.Module, zoo: Zoo) -> Calibration:
     Args:
         run: of the model.
         model: the best one.
-        zoo: that the run was trained on.
+        zoo: that the run was trained on, or the zoos.
 
     Raises:
         FormatError: another zoo than that.
     """
-    if zoo.checksum != run.record.zoo_checksum:
+    zoos = zoos_of(zoo)
+    if checksum_of(zoos) != run.record.zoo_checksum:
         raise FormatError(
-            f"{zoo.path} is not the zoo that {run.folder} was trained on: its checksum is {zoo.checksum[:12]}, that of "
-            f"the run's {run.record.zoo_checksum[:12]}. It is needed once, to calibrate: restore it."
+            f"{place_of(zoos)} is not the zoo that {run.folder} was trained on: its checksum is "
+            f"{short(checksum_of(zoos))}, that of the run's {short(run.record.zoo_checksum)}. It is needed once, to "
+            f"calibrate: restore it."
         )
-    learnt, kept = zoo.split("train"), zoo.split("val")
-    if len(learnt) > MOST:
-        learnt = np.sort(np.random.default_rng(0).choice(learnt, MOST, replace=False))
-    around = Neighbourhood.of(_statistics(zoo, learnt))
-    output = torch.cat([answers(model, zoo.features(rows), run.batch) for rows in chunks(kept, zoo.spec)])
-    wrong = scores(run.task, output, run.task.targets(zoo, kept))
-    return Calibration(wrong.sort().values, around.distance(_statistics(zoo, kept)).sort().values, around)
+    around = {spec.digest: _around([one for one in zoos if one.spec == spec]) for spec in run.specs}
+    wrong, distances = [], []
+    for one in zoos:
+        kept = one.split("val")
+        if len(kept):
+            output = torch.cat([answers(model, one.features(rows), run.batch) for rows in chunks(kept, one.spec)])
+            wrong.append(scores(run.task, output, run.task.targets(one, kept)))
+            distances.append(around[one.spec.digest].distance(_statistics(one, kept)))
+    return Calibration(torch.cat(wrong).sort().values, torch.cat(distances).sort().values, around)
 
 
-def calibration_of(run: Run, model: nn.Module, zoo: Zoo | Path | None = None) -> Calibration:
+def _around(zoos: Sequence[Zoo]) -> Neighbourhood:
+    """Where the training networks of zoos of one weight space lie."""
+    parts = []
+    for zoo in zoos:
+        learnt = zoo.split("train")
+        if len(learnt) > MOST:
+            learnt = np.sort(np.random.default_rng(0).choice(learnt, MOST, replace=False))
+        parts.append(_statistics(zoo, learnt))
+    return Neighbourhood.of(torch.cat(parts))
+
+
+def calibration_of(run: Run, model: nn.Module, zoo: Zoo | Sequence[Zoo] | Path | None = None) -> Calibration:
     """The calibration in the folder of a run; where there is none it is measured on the run's zoo, and kept.
 
     Args:
         run: of the model.
         model: the best one.
-        zoo: the zoo, or where it lies now, in case it is needed; by default where it lay.
+        zoo: the zoo, the zoos, or where they lie now, in case they are needed; by default where they lay.
 
     Raises:
         FormatError: a damaged file, or none and no zoo.
     """
     found = _read(run)
     if found is None:
-        found = calibrate(run, model, zoo if isinstance(zoo, Zoo) else run.zoo(zoo))
+        found = calibrate(run, model, run.zoos(zoo) if zoo is None or isinstance(zoo, Path) else zoo)
         found.write(run)
     return found
 
@@ -132,11 +149,17 @@ def _read(run: Run) -> Calibration | None:
             raise ValueError(f"it is {head['format']} {head['version']}")
         if any(head[name] != value for name, value in _belongs(run).items()):
             return None
-        return Calibration(t["scores"], t["distances"], Neighbourhood(t["mean"], t["spread"], t["precision"]))
+        around = {s.digest: Neighbourhood(*(t[f"{name}{end}"] for name in _AROUND)) for s, end in _endings(run)}
+        return Calibration(t["scores"], t["distances"], around)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise FormatError(
             f"{path} cannot be read as a calibration ({error!r}). Delete it: it is made again from the run's zoo."
         ) from error
+
+
+def _endings(run: Run) -> Iterator[tuple[NetworkSpec, str]]:
+    """The spaces of a run, with what the names of their tensors end in: nothing where there is one space."""
+    return ((spec, "" if len(run.specs) == 1 else f".{place}") for place, spec in enumerate(run.specs))
 
 
 def _belongs(run: Run) -> dict[str, object]:

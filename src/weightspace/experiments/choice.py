@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import NoneType, UnionType
 from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from weightspace.errors import SpecError, TrainingError, UnknownNameError, WeightspaceError, unknown
+from weightspace.experiments.spaces import Space
 from weightspace.models import Readout
 from weightspace.models.construction import arguments
 from weightspace.models.saving import MODELS
@@ -85,23 +86,30 @@ class ModelChoice:
             return self
         return replace(self, options={**self.options, "network": describe(manifest)})
 
-    def build(self, spec: NetworkSpec, readout: Readout, *, seed: int) -> nn.Module:
+    def build(self, spec: Space, readout: Readout, *, seed: int) -> nn.Module:
         """The model, with weights that depend on the seed alone. The caller's random numbers are left as they were.
 
         Args:
-            spec: the space of the networks that it will read.
+            spec: the space of the networks that it will read, or those of several zoos.
             readout: what it is asked for.
             seed: of its initial weights.
 
         Raises:
             UnknownNameError: a preset, an option or a name in a module that does not exist.
-            TrainingError: an option of another type, or code of one's own that fails or gives no module.
+            TrainingError: several spaces for a model that reads one; an option of another type, or code of one's own
+                that fails or gives no module.
             SpecError: a module that cannot be imported.
         """
         with torch.random.fork_rng(devices=[]):
             if not self.packaged:
                 return self._build_other(spec, readout, seed)
             kind: Any = MODELS[self.name]
+            if not isinstance(spec, NetworkSpec) and not _reads_several(kind):
+                others = ", ".join(name for name, model in MODELS.items() if _reads_several(model))
+                raise TrainingError(
+                    f"{self.name} reads networks of one weight space, and these zoos have {len(spec)}. Remedy: choose "
+                    f"one of {others}, or train on one of the zoos."
+                )
             torch.manual_seed(seed)
             sized = inspect.signature(kind.preset).parameters
             needed = options_of(kind, {name: v for name, v in self.options.items() if name in sized})
@@ -114,7 +122,7 @@ class ModelChoice:
             built = _called(f"{self.name} with {dict(self.options)}", lambda: kind(spec, readout, **chosen))
         return built
 
-    def _build_other(self, spec: NetworkSpec, readout: Readout, seed: int) -> nn.Module:
+    def _build_other(self, spec: Space, readout: Readout, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         make = imported(self.name)
         torch.manual_seed(seed)  # again: an import draws once in the life of a process
@@ -128,6 +136,11 @@ class ModelChoice:
                 "taken as they are: leave one of the two out."
             )
         return _called(self.name, lambda: make.preset(self.preset or "", spec, readout))
+
+
+def _reads_several(kind: type[nn.Module]) -> bool:
+    """Whether a model of the package can be built for a list of specs, by what its constructor says."""
+    return Sequence[NetworkSpec] in get_args(get_type_hints(kind.__init__)["spec"])
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from weightspace.errors import FormatError, unknown
+from weightspace.experiments.spaces import short
 from weightspace.training import read_record
 from weightspace.training.watch import leaves
 
@@ -34,7 +35,7 @@ class RunRow:
         preset: the size of the model, empty where none has a name.
         task: the column that is told.
         accuracy: whether scores are shares of right answers, as those of a classification; otherwise rank correlations.
-        zoo: the first eight digits of the zoo's checksum.
+        zoo: the first eight digits of the zoo's checksum, or of one of all zoos together.
         seed: of the run.
         steps: of the whole run; None before it is known.
         step: steps done.
@@ -142,7 +143,7 @@ def read_run(folder: Path) -> RunRow | None:
         "preset": chosen.get("preset") or "",
         "task": str(task.get("target", task.get("name", ""))),
         "accuracy": task.get("name") == "Classify",
-        "zoo": str(plain.get("zoo", ""))[:8],
+        "zoo": short(str(plain.get("zoo", "")), 8),
         "seed": seed,
         "settings": leaves(plain),
     }

@@ -1,5 +1,6 @@
 """What a run's model is worth on a split of any zoo of its networks; each evaluation is kept, and counted."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from weightspace.errors import DataError, FormatError, unknown
 from weightspace.experiments.chunk import chunks
 from weightspace.experiments.equivalent import answers
 from weightspace.experiments.run import Run, read_json
+from weightspace.experiments.spaces import checksum_of, place_of, short, zoos_of
 from weightspace.training.record import finite, listed, versions, write_json
 from weightspace.zoo import Zoo
 
@@ -53,13 +55,14 @@ class Evaluated:
     """Versions of weightspace, torch and python."""
 
 
-def evaluate(run: Run, model: nn.Module, zoo: Zoo, split: str = "test") -> tuple[Evaluated, Path]:
-    """Evaluate the model of a run on a split of a zoo, and keep what came of it in the run's folder.
+def evaluate(run: Run, model: nn.Module, zoo: Zoo | Sequence[Zoo], split: str = "test") -> tuple[Evaluated, Path]:
+    """Evaluate the model of a run on a split of a zoo, or of several, and keep what came of it in the run's folder.
 
     Args:
         run: of the model.
         model: `run.model()`.
-        zoo: networks of the run's space, with the column of its targets: the run's own zoo or another.
+        zoo: networks of the run's space, with the column of its targets: the run's own zoo or another. Or several, one
+            after the other, of which each may lack the split.
         split: train, val, test or all.
 
     Returns:
@@ -73,39 +76,51 @@ def evaluate(run: Run, model: nn.Module, zoo: Zoo, split: str = "test") -> tuple
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    run.expect(zoo.spec, f"those of {zoo.path}")
-    rows = np.arange(len(zoo)) if split == "all" else zoo.split(split)
-    if len(rows) == 0:
-        raise DataError(f"{zoo!r} has no networks in the split {split}: choose another with --split.")
-    targets = run.task.targets(zoo, rows)
-    output = torch.cat([answers(model, zoo.features(part), run.batch) for part in chunks(rows, zoo.spec)])
-    path = run.folder / "evaluations" / f"{zoo.checksum[:12]}-{split}.json"
+    zoos = zoos_of(zoo)
+    for one in zoos:
+        run.expect(one.spec, f"those of {one.path}")
+    rows = [np.arange(len(one)) if split == "all" else one.split(split) for one in zoos]
+    if not any(len(own) for own in rows):
+        raise DataError(f"{zoos[0]!r} has no networks in the split {split}: choose another with --split.")
+    asked = [(one, own) for one, own in zip(zoos, rows, strict=True) if len(own)]
+    targets = torch.cat([run.task.targets(one, own) for one, own in asked])
+    parts = [(one, part) for one, own in asked for part in chunks(own, one.spec)]
+    output = torch.cat([answers(model, one.features(part), run.batch) for one, part in parts])
+    checksum = checksum_of(zoos)
+    path = run.folder / "evaluations" / f"{short(checksum)}-{split}.json"
     looks = _looks(run, path)
     found = Evaluated(
         run=run.record.digest,
         model=run.choice.name,
         task=dict(run.description["task"]),
-        zoo={"path": str(zoo.path.resolve()), "checksum": zoo.checksum},
+        zoo={"path": place_of(zoos), "checksum": checksum},
         split=split,
         loss=finite(run.task.loss(output, targets).item()),
         score=finite(run.task.score(output, targets)),
-        numbers=zoo.column("number")[rows].tolist(),
+        numbers=[number for one, own in asked for number in one.column("number")[own].tolist()],
         predictions=listed(run.task.predict(output)),
         targets=targets.tolist(),
         looks=looks + 1,
-        notices=[*_notices(run, zoo, split), *_seen(looks)],
+        notices=[*_notices(run, zoos, split), *_seen(looks)],
     )
     write_json(path, {"format": FORMAT, "version": VERSION, **asdict(found)})
     return found, path
 
 
-def _notices(run: Run, zoo: Zoo, split: str) -> list[str]:
+def _notices(run: Run, zoos: Sequence[Zoo], split: str) -> list[str]:
     """What a split is to a run."""
-    if zoo.checksum != run.record.zoo_checksum:
-        where = (
-            "" if zoo.path.resolve() != run.zoo_path else ": it lies where the run's zoo lay, and is not that zoo now"
-        )
+    known = run.record.zoo_checksum.split()
+    if len(zoos) < len(known) and all(one.checksum in known for one in zoos):
+        return [f"{len(zoos)} of the {len(known)} zoos that the run was trained on", *_notices_of(split)]
+    if checksum_of(zoos) != run.record.zoo_checksum:
+        moved = tuple(one.path.resolve() for one in zoos) != run.zoo_paths
+        where = "" if moved else ": it lies where the run's zoo lay, and is not that zoo now"
         return [f"another zoo than the run was trained on{where}"]
+    return _notices_of(split)
+
+
+def _notices_of(split: str) -> list[str]:
+    """What a split of the run's own networks is to it."""
     return {
         "train": ["the training split of this run: the model has learnt from these networks"],
         "val": ["the validation split of this run, which has chosen the checkpoint: the score is a little too good"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 from pathlib import Path
 
 import torch
@@ -12,12 +13,15 @@ from weightspace.experiments.calibration import Calibration
 from weightspace.experiments.conformal import bound, class_sets, interval
 from weightspace.experiments.equivalent import answers
 from weightspace.experiments.run import Run
+from weightspace.experiments.spaces import is_collection
+from weightspace.spec import NetworkSpec
 from weightspace.tasks import Classify
 from weightspace.weights import Reading, WeightFeatures, features_of
 from weightspace.weights.source import read_sources
 from weightspace.weights.source.factory import is_factory
 from weightspace.weights.source.file import PROGRAMS, STATES, read_state
 from weightspace.weights.source.state import unwrapped
+from weightspace.zoo.collection import collection_names
 from weightspace.zoo.format import MANIFEST_FILE
 
 __all__ = ["Prediction", "predict", "read_networks"]
@@ -52,8 +56,8 @@ class Prediction:
 
 def read_networks(
     run: Run, sources: Sequence[str | Path], reading: Reading = _AS_THEY_ARE, rows: Sequence[int] | None = None
-) -> tuple[list[str], WeightFeatures]:
-    """Networks for the model of a run, by name.
+) -> tuple[list[str], WeightFeatures | list[WeightFeatures]]:
+    """Networks for the model of a run, by name; features, or a list of them where the run has several weight spaces.
 
     A file with a state dict does not say how it computes. Without a module or an activation its tensors must be those
     of the run's networks, by name and shape, and it is taken for one of them. With one, and for programs and factories,
@@ -61,7 +65,7 @@ def read_networks(
 
     Args:
         run: whose networks they must be like.
-        sources: files and factories as for `weights.read_source`, folders of files, and zoos.
+        sources: files and factories as for `weights.read_source`, folders of files, zoos, and folders of zoos.
         reading: how files become networks.
         rows: of zoos, which networks; by default all.
 
@@ -92,9 +96,10 @@ def read_networks(
         parts.append(x.to(torch.float32))
     if not plain and not others:
         raise SpecError(f"{reading} is given, and only zoos, which say themselves how they are read: leave it out.")
-    together = WeightFeatures.cat(parts)
-    _check_finite(names, together)
-    return names, together
+    together = [WeightFeatures.cat(list(alike)) for _, alike in groupby(parts, lambda part: part.spec)]
+    for part, first in zip(together, accumulate(map(len, together), initial=0), strict=False):
+        _check_finite(names[first : first + len(part)], part)
+    return names, together[0] if len(run.specs) == 1 else together
 
 
 def predict(
@@ -102,7 +107,7 @@ def predict(
     model: nn.Module,
     calibration: Calibration,
     names: Sequence[str],
-    x: WeightFeatures,
+    x: WeightFeatures | Sequence[WeightFeatures],
     coverage: float = 0.9,
 ) -> list[Prediction]:
     """Answers for networks, each with what is known of how good it is; the formulas are those of `conformal`.
@@ -112,15 +117,16 @@ def predict(
         model: `run.model()`.
         calibration: `calibration_of(run, model)`.
         names: of the networks.
-        x: the networks.
+        x: the networks; of several weight spaces one after the other.
         coverage: the share of networks, drawn like those of the zoo, whose truth is to be in the interval or the set.
 
     Raises:
         DataError: a coverage that is no share.
     """
     largest = bound(calibration.scores, coverage)
-    output = answers(model, x, run.batch)
-    distances = calibration.distance(x)
+    parts = [x] if isinstance(x, WeightFeatures) else x
+    output = torch.cat([answers(model, part, run.batch) for part in parts])
+    distances = torch.cat([calibration.distance(part) for part in parts])
     found = run.task.predict(output)
     if isinstance(run.task, Classify):
         shares = output.double().softmax(-1)
@@ -151,7 +157,10 @@ def _is_zoo(path: Path) -> bool:
 
 
 def _files(path: Path, name: str) -> Iterator[str]:
-    """A file, factory or zoo as it is; of a folder all network files."""
+    """A file, factory or zoo as it is; of a folder all zoos or network files."""
+    if is_collection(path):
+        yield from (str(path / zoo) for zoo in collection_names(path))
+        return
     if is_factory(name) or _is_zoo(path) or not path.is_dir():
         yield name
         return
@@ -174,7 +183,8 @@ def _from_state(run: Run, path: Path) -> WeightFeatures:
     """A state dict that holds the tensors of the run's networks, and no others."""
     state, _ = unwrapped(read_state(path))
     remedy = "Where it is such a network under other names, give what computes it with --module package.module:factory."
-    keys = {param.view.key for param in run.spec.params}
+    spec = _spec_of_state(run, path, state)
+    keys = {param.view.key for param in spec.params}
     for what, odd in (("lacks", keys - state.keys()), ("holds", _tensors(state) - keys)):
         if odd:
             raise ShapeError(
@@ -182,9 +192,22 @@ def _from_state(run: Run, path: Path) -> WeightFeatures:
                 f"trained on, which are {', '.join(sorted(keys))}. {remedy}"
             )
     try:
-        return features_of(run.spec, {key: state[key][None] for key in keys})
+        return features_of(spec, {key: state[key][None] for key in keys})
     except ShapeError as error:
         raise ShapeError(f"{path}: {error}") from error
+
+
+def _spec_of_state(run: Run, path: Path, state: dict[str, Tensor]) -> NetworkSpec:
+    """The one space of the run whose tensors these may be; the first, with which they differ, where there is none."""
+    sizes = {key: tuple(state[key].shape) for key in _tensors(state)}
+    fits = [spec for spec in run.specs if sizes == {p.view.key: spec.stored_shape(p.name) for p in spec.params}]
+    if len(fits) > 1:
+        raise SpecError(
+            f"{path} may be of {len(fits)} of the weight spaces that {run.folder} was trained on, which compute in "
+            f"different ways with the same tensors. Remedy: say what computes with it by --module "
+            f"package.module:factory, or by --activation for a plain chain of layers."
+        )
+    return fits[0] if fits else run.specs[0]
 
 
 def _tensors(state: dict[str, Tensor]) -> set[str]:

@@ -4,8 +4,8 @@
 
     settings.json       what makes the run this run: settings, task, model with preset and options, digest of the spec
     record.json         curves and results
-    zoo.json            where the zoo lay and its checksum
-    spec.json           the space of the networks that the model reads
+    zoo.json            where the zoo lay, or all of several, and its checksum
+    spec.json           the space of the networks that the model reads, or the list of all of several
     model/              the best model: by `models.save`, or the state of a model of one's own
     calibration.safetensors, evaluations/, checkpoints/
 """
@@ -13,7 +13,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from weightspace import models
 from weightspace.disk import staged, write_atomic
 from weightspace.errors import FormatError, SpecError, TrainingError, WeightspaceError
 from weightspace.experiments.choice import ModelChoice
+from weightspace.experiments.spaces import Space, checksum_of, open_all, place_of, space_of, zoos_of
 from weightspace.experiments.task import ZooTask, readout_of, task_from
 from weightspace.models.construction import arguments
 from weightspace.spec import NetworkSpec
@@ -49,21 +50,26 @@ def leads() -> bool:
     return (torch.distributed.get_rank() if together else int(os.environ.get("RANK", "0"))) == 0
 
 
-def keep(model: nn.Module, choice: ModelChoice, zoo: Zoo, out: Path) -> None:
+def keep(model: nn.Module, choice: ModelChoice, zoo: Zoo | Sequence[Zoo], out: Path) -> None:
     """Put what was learnt into the folder of a run, beside its record; the same however often it is done.
 
     Args:
         model: with the best weights.
         choice: of the model.
-        zoo: that it was trained on.
+        zoo: that it was trained on, or the zoos.
         out: the folder.
 
     Raises:
         StorageError: it cannot be written; each file is there whole or not at all.
     """
-    sizes = {name: len(zoo.split(name)) for name in ("train", "val", "test")}
-    write_json(out / ZOO, {"path": str(zoo.path.resolve()), "checksum": zoo.checksum, "networks": sizes})
-    write_atomic(out / SPEC, zoo.spec.to_json().encode())
+    zoos = zoos_of(zoo)
+    space, places = space_of(zoos), [str(one.path.resolve()) for one in zoos]
+    sizes = {name: sum(len(one.split(name)) for one in zoos) for name in ("train", "val", "test")}
+    where = {"path": places[0]} if len(zoos) == 1 else {"paths": places}
+    write_json(out / ZOO, {**where, "checksum": checksum_of(zoos), "networks": sizes})
+    plain = [json.loads(spec.to_json()) for spec in space] if isinstance(space, tuple) else None
+    text = space.to_json() if isinstance(space, NetworkSpec) else json.dumps(plain)
+    write_atomic(out / SPEC, text.encode())
     if choice.packaged:
         models.save(model, out / MODEL)
         return
@@ -85,8 +91,8 @@ class Run:
         record: record.json.
         task: what was asked of the model.
         choice: the model.
-        spec: the space of the networks that it reads.
-        zoo_path: where the zoo lay.
+        spec: the space of the networks that it reads, or those of several zoos.
+        zoo_paths: where the zoo lay, or the zoos.
     """
 
     folder: Path
@@ -94,8 +100,13 @@ class Run:
     record: RunRecord
     task: ZooTask
     choice: ModelChoice
-    spec: NetworkSpec
-    zoo_path: Path
+    spec: Space
+    zoo_paths: tuple[Path, ...]
+
+    @property
+    def specs(self) -> tuple[NetworkSpec, ...]:
+        """The spaces of the networks that the model reads."""
+        return (self.spec,) if isinstance(self.spec, NetworkSpec) else self.spec
 
     @property
     def batch(self) -> int:
@@ -155,17 +166,30 @@ class Run:
         """A zoo of the run's networks; by default the one that it was trained on, where it lay.
 
         Raises:
+            FormatError: no zoo there, or several.
+            SpecError: a zoo of other networks.
+        """
+        found = self.zoos(path)
+        if len(found) > 1:
+            raise FormatError(f"{place_of(found)} are several zoos; expected one. Remedy: choose one of them.")
+        return found[0]
+
+    def zoos(self, path: Path | None = None) -> tuple[Zoo, ...]:
+        """The zoo in a folder, or the zoos of the collection in it; by default what the run was trained on.
+
+        Raises:
             FormatError: no zoo there.
             SpecError: a zoo of other networks.
         """
         try:
-            zoo = open_zoo(path or self.zoo_path)
+            found = open_all(path) if path else tuple(open_zoo(place) for place in self.zoo_paths)
         except FormatError as error:
             if path is not None:
                 raise
             raise FormatError(f"{error} The run was trained on a zoo there; give its new place.") from error
-        self.expect(zoo.spec, f"those of {zoo.path}")
-        return zoo
+        for zoo in found:
+            self.expect(zoo.spec, f"those of {zoo.path}")
+        return found
 
     def expect(self, spec: NetworkSpec, which: str) -> None:
         """Refuse networks that the model does not read.
@@ -177,9 +201,11 @@ class Run:
         Raises:
             SpecError: another space, with the first difference.
         """
-        apart = difference(self.spec, spec, "the networks of the run", which)
-        if apart:
-            raise SpecError(f"the model of {self.folder} reads other networks: {apart}. Train a model for them.")
+        if spec in self.specs:
+            return
+        many = f"networks of {len(self.specs)} other spaces; of the first, " if len(self.specs) > 1 else ""
+        apart = many + difference(self.specs[0], spec, "the networks of the run", which)
+        raise SpecError(f"the model of {self.folder} reads other networks: {apart}. Train a model for them.")
 
 
 def open_run(folder: Path) -> Run:
@@ -207,17 +233,32 @@ def open_run(folder: Path) -> Run:
         raise TrainingError(f"the run in {folder} has no model to use: {record.message}")
     try:
         chosen = ModelChoice(**about["model"])
-        spec = NetworkSpec.from_json((folder / SPEC).read_text())
-        if spec.digest != about["spec"]:
-            raise SpecError("it is of another run")
-        place = Path(read_json(folder / ZOO)["path"])
+        spec = _read_space(folder / SPEC, about["spec"])
+        where = read_json(folder / ZOO)
+        places = tuple(Path(place) for place in where.get("paths") or [where["path"]])
     except (OSError, KeyError, TypeError, ValueError, WeightspaceError) as error:
         raise FormatError(
             f"{folder} is not complete ({error}). Go on with it by the same `weightspace train`, which writes what is "
             "missing."
         ) from error
     task = task_from(description["task"], str(folder / SETTINGS))
-    return Run(folder, description, record, task, chosen, spec, place)
+    return Run(folder, description, record, task, chosen, spec, places)
+
+
+def _read_space(path: Path, digests: str | list[str]) -> Space:
+    """What the model of a run reads; `digests` are those in its settings.
+
+    Raises:
+        SpecError: a damaged file, or one of another run.
+        OSError, ValueError: a file that cannot be read.
+    """
+    text = path.read_text()
+    plain = json.loads(text)
+    alone = isinstance(plain, dict)
+    specs = (NetworkSpec.from_json(text),) if alone else tuple(NetworkSpec.from_json(json.dumps(one)) for one in plain)
+    if [spec.digest for spec in specs] != ([digests] if isinstance(digests, str) else digests):
+        raise SpecError("it is of another run")
+    return specs[0] if alone else specs
 
 
 def read_json(path: Path, ahead: str = "") -> dict[str, Any]:

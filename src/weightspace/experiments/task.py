@@ -1,12 +1,13 @@
 """Which task a column of a zoo asks for, and a task from the settings of its run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from weightspace.errors import DataError, FormatError, unknown
+from weightspace.experiments.spaces import zoos_of
 from weightspace.models import Invariant
 from weightspace.tasks import Classify, PredictAccuracy, PredictReturn
 from weightspace.zoo import Zoo
@@ -18,15 +19,29 @@ TASKS: Mapping[str, type[ZooTask]] = {kind.__name__: kind for kind in (Classify,
 """The tasks that a zoo's table can set, by name."""
 
 
-def task_for(zoo: Zoo, target: str) -> ZooTask:
+def task_for(zoo: Zoo | Sequence[Zoo], target: str) -> ZooTask:
     """What a column asks for: integers are classes, one more than the largest; numbers from 0 to 1 are accuracies.
 
     In a zoo of policies the column `scaled_return` holds returns.
 
+    Args:
+        zoo: with the column; of several zoos all have it.
+        target: the column.
+
     Raises:
         UnknownNameError: no such column.
-        DataError: an empty zoo, or a column of something else.
+        DataError: an empty zoo, a column of something else, or one that holds classes in some zoos and accuracies in
+            others.
     """
+    tasks = [_task_of_one(one, target) for one in zoos_of(zoo)]
+    first = tasks[0]
+    if len({type(task) for task in tasks}) > 1:
+        raise DataError(f"column {target!r} holds integers in some of these zoos and fractions in others; choose one.")
+    classes = [task.classes for task in tasks if isinstance(task, Classify)]
+    return Classify(classes=max(classes), target=target) if classes else first
+
+
+def _task_of_one(zoo: Zoo, target: str) -> ZooTask:
     entries = zoo.column(target)
     if len(entries) and np.issubdtype(entries.dtype, np.integer):
         return Classify(classes=int(entries.max()) + 1, target=target)

@@ -118,7 +118,7 @@ class NGGNN(GMN):
         super().__init__(spec, readout, fourier=fourier, **sizes, **options)
 
     @classmethod
-    def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "NGGNN":
+    def preset(cls, name: str, spec: NetworkSpec | Sequence[NetworkSpec], readout: Readout) -> "NGGNN":
         """The model in a named size: `demo`, or `published`.
 
         Raises:

@@ -236,7 +236,7 @@ class ScaleGMN(nn.Module):
         return spec
 
     @classmethod
-    def preset(cls, name: str, spec: NetworkSpec, readout: Readout) -> "ScaleGMN":
+    def preset(cls, name: str, spec: NetworkSpec | Sequence[NetworkSpec], readout: Readout) -> "ScaleGMN":
         """The model in a named size: `demo`, or one of the published (docs/guide/messages.md has them all).
 
         Raises:
