@@ -86,6 +86,35 @@ def test_other_models_of_several_spaces_learn_too(model: str, wild: Path, tmp_pa
     assert run("evaluate", tmp_path / "run").code == 0
 
 
+OWN = """
+import torch
+from torch import nn
+from weightspace.weights import WeightFeatures, flatten
+
+class Lines(nn.Module):
+    def __init__(self, specs, readout):
+        super().__init__()
+        self.lines = nn.ModuleDict({spec.digest: nn.Linear(spec.numel, readout.outputs) for spec in specs})
+
+    def forward(self, x):
+        parts = [x] if isinstance(x, WeightFeatures) else x
+        return torch.cat([self.lines[part.spec.digest](flatten(part)) for part in parts])
+"""
+
+
+def test_a_model_of_ones_own_is_given_all_specs(
+    wild: Path, tmp_path: Path, run: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_lines.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = run("train", wild, "--out", tmp_path / "run", "--model", "own_lines:Lines", *LEARN)
+    assert told.code == 0, told.err
+    assert run("evaluate", tmp_path / "run", "--model", "own_lines:Lines").code == 0
+    answered = run("predict", wild, "--rows", 0, "--with", tmp_path / "run", "--model", "own_lines:Lines")
+    assert answered.code == 0, answered.err
+    assert len(answered.out.splitlines()) == 3
+
+
 def test_models_of_one_space_are_refused_with_those_of_several(mixed: Path, tmp_path: Path, run: Program) -> None:
     for model in ("StatNN", "MonomialNFN", "Phased"):
         told = run("train", mixed, "--out", tmp_path / "run", "--model", model, *LEARN)

@@ -1,6 +1,6 @@
 """The recipes of zoos: which images, which numbers, which rows; made and committed shard by shard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from weightspace.errors import DataError
-from weightspace.spec import spec_of
+from weightspace.spec import NetworkSpec, spec_of
 from weightspace.zoo.dataset import Zoo
 from weightspace.zoo.format import Manifest
 from weightspace.zoo.generate.cnn import CnnSettings, Trained, cnn_spec, evaluate, hyper, state_of, train_cnns
@@ -339,24 +339,31 @@ def _cnn_columns(settings: CnnSettings, numbers: Tensor, trained: Trained) -> di
 
 
 def _siren_manifest(images: Images, settings: SirenSettings, count: int, seed: int) -> Manifest:
-    height, width, *colours = images.train.shape[1:]
-    return Manifest(
-        spec=spec_of(siren(settings, *colours)),
-        recipe="siren",
-        settings=_kept(settings) | {"image_seed": seed},
-        forward=forward_pass(settings) | {"height": height, "width": width},
-        source={"name": images.name, "checksum": images.checksum},
-        count=count,
-    )
+    spec = spec_of(siren(settings, *images.train.shape[3:]))
+    return _image_manifest("siren", spec, forward_pass(settings), images, _kept(settings), count, seed)
 
 
 def _inr_manifest(images: Images, settings: InrSettings, count: int, seed: int) -> Manifest:
-    height, width, *colours = images.train.shape[1:]
+    spec = spec_of(inr(settings, *images.train.shape[3:]), torch.zeros(1, 2))
+    return _image_manifest("inr", spec, inr_forward_pass(settings), images, _kept(settings), count, seed)
+
+
+def _image_manifest(
+    recipe: str,
+    spec: NetworkSpec,
+    forward: Mapping[str, Any],
+    images: Images,
+    kept: Mapping[str, Any],
+    count: int,
+    seed: int,
+) -> Manifest:
+    """Of networks that hold images, by their recipe, spec, forward pass and settings."""
+    height, width = images.train.shape[1:3]
     return Manifest(
-        spec=spec_of(inr(settings, *colours), torch.zeros(1, 2)),
-        recipe="inr",
-        settings=_kept(settings) | {"image_seed": seed},
-        forward=inr_forward_pass(settings) | {"height": height, "width": width},
+        spec=spec,
+        recipe=recipe,
+        settings={**kept, "image_seed": seed},
+        forward={**forward, "height": height, "width": width},
         source={"name": images.name, "checksum": images.checksum},
         count=count,
     )
