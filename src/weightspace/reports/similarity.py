@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from weightspace.reports.figure import _STYLE, _figure, _short, svg
+from weightspace.reports.figure import STYLE, blank, _short, svg
 from weightspace.reports.theme import ACCENT, INK, MUTED, PANEL, PAPER
 
 __all__ = ["draw_similarity"]
@@ -45,8 +45,8 @@ def draw_similarity(matrix: np.ndarray, stages: Sequence[tuple[str, str]], *, na
     if matrix.shape != (count, count) or not count:
         raise ValueError(f"matrix of shape {matrix.shape} for {count} stages; expected ({count}, {count}).")
     side = 1.6 + max(2.2, min(8.0, 0.36 * count))
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(side, side)
+    with mpl.rc_context(STYLE):
+        figure, axes = blank(side, side)
         for (row, column), value in np.ndenumerate(matrix):
             _cell(axes, row, column, float(value), told=count <= _MOST_NUMBERS)
         _parts(axes, [model for model, _ in stages])
