@@ -60,7 +60,7 @@ class EditingSettings:
     """Pixels along a side of the photo, which is cut to a square; rounded down to whole tiles."""
     model: str = "ScaleGMN"
     """What edits: ScaleGMN, with messages both ways, or MonomialNFN."""
-    steps: int = 1500
+    steps: int = 500
     """Optimisation steps of the model that edits."""
     batch: int = 32
     """Networks in a batch."""
