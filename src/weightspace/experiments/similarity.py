@@ -172,7 +172,7 @@ def representations(
         >>> model = MonomialNFN(spec, Invariant(10), stem=(4,), trunk=(4,))
         >>> found = representations(model, random_features(spec, 7).to(torch.float32))
         >>> [(name, rows.shape[1]) for name, rows in found.items()]
-        [('norm', 17), ('stem', 68), ('trunk', 68), ('pool', 16), ('head', 10)]
+        [('norm', 17), ('stem', 68), ('trunk', 68), ('pool', 20), ('head', 10)]
     """
     if not len(x) or batch < 1:
         raise DataError(f"{len(x)} networks in batches of {batch}; expected at least one network, and 1 in a batch.")
