@@ -79,6 +79,7 @@ def test_a_run_of_several_zoos_says_all_that_is_needed(learnt: Path, mixed: Path
     assert "after 2 steps" in again.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["GaugeGMN", "NGGNN"])
 def test_other_models_of_several_spaces_learn_too(model: str, wild: Path, tmp_path: Path, run: Program) -> None:
     told = run("train", wild, "--out", tmp_path / "run", "--model", model, *LEARN)
