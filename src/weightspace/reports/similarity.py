@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from weightspace.reports.figure import STYLE, blank, _short, svg
+from weightspace.reports.figure import STYLE, _short, blank, svg
 from weightspace.reports.theme import ACCENT, INK, MUTED, PANEL, PAPER
 
 __all__ = ["draw_similarity"]
