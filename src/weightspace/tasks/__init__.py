@@ -3,5 +3,6 @@
 from weightspace.tasks.classify import Classify
 from weightspace.tasks.predict import PredictAccuracy
 from weightspace.tasks.regret import regret
+from weightspace.tasks.roll import Forecast
 
-__all__ = ["Classify", "PredictAccuracy", "regret"]
+__all__ = ["Classify", "Forecast", "PredictAccuracy", "regret"]

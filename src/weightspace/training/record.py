@@ -67,7 +67,7 @@ class RunRecord:
     predictions: list[Any]
     """The answer for each item of the test split, in its order."""
     targets: list[Any]
-    """The target of each item of the test split."""
+    """The target of each item of the test split, or its summary where the task gives one."""
     parameters: int
     """Numbers that were trained."""
     seconds: float

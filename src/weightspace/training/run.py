@@ -320,7 +320,7 @@ class Run:
             test_loss=None if tested is None else finite(tested.loss),
             test_score=None if tested is None else finite(tested.score),
             predictions=[] if tested is None else listed(tested.predictions),
-            targets=[] if tested is None else self._data.test.target.tolist(),
+            targets=[] if tested is None else self._learner.told(self._data.test.target),
             parameters=self._learner.parameters,
             seconds=state.seconds,
             peak_memory=peak_memory(),

@@ -15,11 +15,12 @@ from weightspace.training.average import Average
 from weightspace.training.data import Split
 from weightspace.training.optim import adamw, set_rate
 from weightspace.training.processes import Processes
+from weightspace.training.record import listed
 from weightspace.training.seed import generator, seed_for
 from weightspace.training.settings import TrainSettings
 from weightspace.weights import WeightFeatures
 
-__all__ = ["Batch", "Evaluation", "Learner", "Stepping", "Task"]
+__all__ = ["Batch", "Evaluation", "Learner", "Stepping", "Summarising", "Task"]
 
 Batch = list[tuple[Any, Tensor]]
 """The parts of a batch, each with its targets."""
@@ -48,6 +49,14 @@ class Stepping(Protocol):
 
     def step(self, model: Callable[..., Any], features: Any, target: Tensor) -> Tensor:
         """What is minimised in training, the mean over the items of a batch: a scalar that can be differentiated."""
+
+
+@runtime_checkable
+class Summarising(Protocol):
+    """A task whose targets are too large to be written down as they are."""
+
+    def summary(self, target: Tensor) -> Tensor:
+        """What the record keeps of the targets, in the shape of `predict`. Shape `(batch, ...)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +212,10 @@ class Learner:
         output, target = (joined([part[side] for part in parts], self.device) for side in (0, 1))
         loss, score = self.task.loss(output, target), self.task.score(output, target)
         return Evaluation(loss.item(), float(score), self.task.predict(output).cpu())
+
+    def told(self, target: Tensor) -> list[Any]:
+        """What the record keeps of targets."""
+        return listed(self.task.summary(target)) if isinstance(self.task, Summarising) else target.tolist()
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all that the next step depends on: model, optimiser, average and random states, by name."""
