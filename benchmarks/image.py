@@ -240,7 +240,8 @@ class Study:
     def pictures(self, name: str) -> Pictures:
         images, chosen = images_of(name, self.chosen.pool, self.offline), self.chosen
         side = images.train.shape[1] // chosen.shrink
-        return Pictures(side, int(images.labels.max()) + 1, chosen.reach, chosen.blocks, chosen.dropout)
+        shared = {"reach": chosen.reach, "blocks": chosen.blocks, "dropout": chosen.dropout}
+        return Pictures(side, int(images.labels.max()) + 1, **shared)
 
     def run(self, name: str, model: str, budget: int, rate: float, seed: int) -> dict | None:
         """One run, or what is known of it; None where the budget is too small for the model, or left out."""

@@ -147,6 +147,7 @@ class Pictures:
     Args:
         side: pixels per side.
         outputs: classes.
+        budget: parameters that a network may have, those of the last map included.
         reach: of filters: 2 means 5 by 5.
         blocks: of convolutions.
         dropout: before the last map.
@@ -154,6 +155,7 @@ class Pictures:
 
     side: int
     outputs: int
+    budget: int = 4_000
     reach: int = 2
     blocks: int = 2
     dropout: float = 0.0
@@ -273,25 +275,26 @@ def widest(kind: str, pictures: Pictures, budget: int) -> int:
     return low
 
 
-def classifier(pictures: Pictures, *, kind: str, budget: int) -> nn.Module:
-    """The widest network of a kind that fits into a budget of parameters.
+def classifier(pictures: Pictures, *, kind: str, times: float = 1.0) -> nn.Module:
+    """The widest network of a kind that fits into the budget of parameters.
 
     Args:
         pictures: what it is for.
         kind: one of `CLASSIFIERS`.
-        budget: parameters, the last map's included.
+        times: so many times the budget.
 
     Raises:
         UnknownNameError: no such kind.
         TrainingError: a budget that is too small for any network of the kind.
 
     Example:
-        >>> model = classifier(Pictures(side=14, outputs=10), kind="GM-CNN, summed", budget=5_000)
+        >>> model = classifier(Pictures(side=14, outputs=10, budget=5_000), kind="GM-CNN, summed")
         >>> model(torch.randn(3, 14, 14)).shape, size_of(model)
         (torch.Size([3, 10]), 4939)
     """
     if kind not in CLASSIFIERS:
         raise unknown("network for pictures", kind, CLASSIFIERS)
+    budget = round(times * pictures.budget)
     width = widest(kind, pictures, budget)
     if not width:
         least = size_of(CLASSIFIERS[kind](pictures, 1))
