@@ -8,18 +8,20 @@ import numpy as np
 
 from weightspace.errors import DataError, FormatError, unknown
 from weightspace.models import Invariant
-from weightspace.tasks import Classify, PredictAccuracy
+from weightspace.tasks import Classify, PredictAccuracy, PredictReturn
 from weightspace.zoo import Zoo
 
 __all__ = ["TASKS", "ZooTask", "readout_of", "task_for", "task_from", "told"]
 
-ZooTask = Classify | PredictAccuracy
-TASKS: Mapping[str, type[ZooTask]] = {kind.__name__: kind for kind in (Classify, PredictAccuracy)}
+ZooTask = Classify | PredictAccuracy | PredictReturn
+TASKS: Mapping[str, type[ZooTask]] = {kind.__name__: kind for kind in (Classify, PredictAccuracy, PredictReturn)}
 """The tasks that a zoo's table can set, by name."""
 
 
 def task_for(zoo: Zoo, target: str) -> ZooTask:
     """What a column asks for: integers are classes, one more than the largest; numbers from 0 to 1 are accuracies.
+
+    In a zoo of policies the column `scaled_return` holds returns.
 
     Raises:
         UnknownNameError: no such column.
@@ -29,6 +31,8 @@ def task_for(zoo: Zoo, target: str) -> ZooTask:
     if len(entries) and np.issubdtype(entries.dtype, np.integer):
         return Classify(classes=int(entries.max()) + 1, target=target)
     if len(entries) and np.issubdtype(entries.dtype, np.floating):
+        if zoo.manifest.recipe == "policy" and target == PredictReturn.target:
+            return PredictReturn.of(zoo)
         return PredictAccuracy(target=target)
     raise DataError(
         f"column {target!r} of {zoo!r} holds {len(entries)} entries of type {entries.dtype}: expected classes, as "
@@ -56,9 +60,14 @@ def task_from(plain: Mapping[str, Any], source: str) -> ZooTask:
         raise unknown(f"task in {source}", name, TASKS)
     known = {field.name for field in fields(TASKS[name])}
     try:
-        return TASKS[name](**{key: value for key, value in plain.items() if key in known})
+        return TASKS[name](**{key: _tupled(value) for key, value in plain.items() if key in known})
     except TypeError as error:
         raise FormatError(f"the task in {source} is {dict(plain)}: {error}.") from error
+
+
+def _tupled(value: Any) -> Any:
+    """JSON has no tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def readout_of(task: ZooTask) -> Invariant:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from weightspace.errors import DataError, ShapeError, TrainingError
+from weightspace.tasks.reliability import calibration_error
 
 __all__ = ["Classify", "Columns"]
 
@@ -62,6 +63,32 @@ class Classify:
         """The share of networks whose class is named rightly, from 0 to 1; higher is better."""
         self._check_output(output, target)
         return (self.predict(output) == target).sum().item() / len(target)
+
+    def errors(self, output: Tensor, target: Tensor) -> Tensor:
+        """1 for each network whose class is named wrongly, 0 for the others. Shape `(batch,)`, float32."""
+        self._check_output(output, target)
+        return (self.predict(output) != target).float()
+
+    def measures(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        """What the answers are worth, by name.
+
+        * `accuracy`: the score.
+        * `nll`: the mean negative log likelihood in nats: the loss.
+        * `calibration`: the expected calibration error of the largest probability, `reliability.calibration_error` with
+          15 bins: by how much the share of right answers differs from what was said to be its probability.
+
+        Example:
+            >>> output = torch.tensor([[4.0, 0.0], [0.0, 4.0]])
+            >>> found = Classify(2).measures(output, torch.tensor([0, 0]))
+            >>> {name: round(value, 3) for name, value in found.items()}
+            {'accuracy': 0.5, 'nll': 2.018, 'calibration': 0.482}
+        """
+        said, named = output.detach().double().softmax(-1).max(-1)
+        return {
+            "accuracy": self.score(output, target),
+            "nll": self.loss(output.detach().double(), target).item(),
+            "calibration": calibration_error(said.cpu().numpy(), (named == target).double().cpu().numpy()),
+        }
 
     def predict(self, output: Tensor) -> Tensor:
         """The class named for each network. Shape `(batch,)`, int64."""

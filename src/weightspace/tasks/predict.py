@@ -1,7 +1,7 @@
-"""Prediction of accuracy: tell from a network's weights alone how well it does on data that it has not seen."""
+"""Prediction of one number per network that lies between 0 and 1; and of accuracy, the one that is mostly asked for."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,50 +11,51 @@ from torch.nn import functional
 
 from weightspace.errors import DataError, ShapeError, UnknownNameError, unknown
 from weightspace.tasks.classify import Columns
+from weightspace.tasks.reliability import calibration_error
 
-__all__ = ["PredictAccuracy"]
+__all__ = ["PredictAccuracy", "Regression", "tau_ceiling"]
 
 _LOSSES = ("bce", "mse", "l1")
 
 
 @dataclass(frozen=True)
-class PredictAccuracy:
-    r"""Predicts the accuracy of each network: one number, put between 0 and 1 by a sigmoid.
+class Regression:
+    r"""Predicts one number of each network that lies between 0 and 1, where a sigmoid puts the answer.
 
-    With the answer :math:`z` and the accuracy :math:`y`, the loss is the mean over networks of
+    With the answer :math:`z` and the number :math:`y`, the loss is the mean over networks of
 
     * ``bce``: :math:`-y \log \sigma(z) - (1 - y) \log(1 - \sigma(z))`,
     * ``mse``: :math:`(\sigma(z) - y)^2`,
     * ``l1``: :math:`|\sigma(z) - y|`.
 
-    The score is Kendall's rank correlation tau-b between answers and accuracies.
+    The score is Kendall's rank correlation tau-b between answers and numbers.
 
     Shapes:
         output: `(batch, 1)`, floating point.
         target: `(batch,)`, float32, from 0 to 1.
 
     Args:
-        target: the column of the zoo that holds the accuracy of each network.
+        target: the column of the zoo that holds the number of each network.
         kind: of the loss.
 
     Raises:
         UnknownNameError: a loss that does not exist.
 
     Example:
-        >>> task = PredictAccuracy()
-        >>> output, accuracy = torch.tensor([[-2.0], [0.0], [3.0]]), torch.tensor([0.1, 0.6, 0.5])
-        >>> round(task.score(output, accuracy), 3)
-        0.333
-        >>> task.predict(output)
-        tensor([0.1192, 0.5000, 0.9526])
+        >>> task = Regression("sparsity", kind="l1")
+        >>> task.loss(torch.tensor([[0.0], [0.0]]), torch.tensor([0.25, 0.5]))
+        tensor(0.1250)
 
     References:
-        Unterthiner et al., "Predicting Neural Network Accuracy from Weights", 2020; Kendall, "The Treatment of Ties in
-        Ranking Problems", Biometrika 1945.
+        Kendall, "The Treatment of Ties in Ranking Problems", Biometrika 1945.
     """
 
-    target: str = "test_accuracy"
+    target: str
     kind: str = "bce"
+
+    one: ClassVar[str] = "number"
+    many: ClassVar[str] = "numbers"
+    """What is predicted, in messages."""
 
     def __post_init__(self) -> None:
         if self.kind not in _LOSSES:
@@ -71,9 +72,9 @@ class PredictAccuracy:
     def score(self, output: Tensor, target: Tensor) -> float:
         r"""Kendall's tau-b, from -1 to 1; higher is better.
 
-        With :math:`P` pairs of networks in the same order by answer and by accuracy, :math:`Q` in the opposite order,
-        :math:`T` tied by answer alone and :math:`U` by accuracy alone, it is
-        :math:`(P - Q) / \sqrt{(P + Q + T)(P + Q + U)}`. Where all answers or all accuracies are equal, there is no
+        With :math:`P` pairs of networks in the same order by answer and by number, :math:`Q` in the opposite order,
+        :math:`T` tied by answer alone and :math:`U` by number alone, it is
+        :math:`(P - Q) / \sqrt{(P + Q + T)(P + Q + U)}`. Where all answers or all numbers are equal, there is no
         order to be told, and it is 0.
         """
         self._check_output(output, target)
@@ -84,36 +85,66 @@ class PredictAccuracy:
         return float(found) if np.isfinite(found) else 0.0
 
     def r2(self, output: Tensor, target: Tensor) -> float:
-        """The share of the variance of the accuracies that is explained: 1 at best, 0 for naming their mean.
+        """The share of the variance of the numbers that is explained: 1 at best, 0 for naming their mean.
 
-        Where all accuracies are equal it is not defined: nan.
+        Where all numbers are equal it is not defined: nan.
         """
         self._check_output(output, target)
         found, true = _array(self.predict(output)), _array(target)
         spread = np.square(true - true.mean()).sum()
         return float(1 - np.square(found - true).sum() / spread) if spread else float("nan")
 
+    def errors(self, output: Tensor, target: Tensor) -> Tensor:
+        """How far each prediction is from its number. Shape `(batch,)`."""
+        self._check_output(output, target)
+        return (self.predict(output) - target.to(output.dtype)).abs()
+
+    def measures(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        """What the answers are worth, by name.
+
+        * `tau`: the score.
+        * `tau ceiling`: the most that it could be, see `tau_ceiling`; nan where all numbers are equal.
+        * `r2`: the share of the variance that is explained.
+        * `l1`: the mean absolute error.
+        * `calibration`: the mean absolute difference between the mean of the numbers and that of the predictions, in 15
+          bins of the prediction, weighted by how many lie in each (`reliability.calibration_error`).
+
+        Example:
+            >>> found = Regression("y").measures(torch.tensor([[-2.0], [0.0], [3.0]]), torch.tensor([0.1, 0.6, 0.6]))
+            >>> {name: round(value, 3) for name, value in found.items()}
+            {'tau': 0.816, 'tau ceiling': 0.816, 'r2': 0.192, 'l1': 0.157, 'calibration': 0.157}
+        """
+        self._check_output(output, target)
+        found, true = _array(self.predict(output)), _array(target)
+        return {
+            "tau": self.score(output, target),
+            "tau ceiling": tau_ceiling(target),
+            "r2": self.r2(output, target),
+            "l1": float(np.abs(found - true).mean()),
+            "calibration": calibration_error(found, true),
+        }
+
     def predict(self, output: Tensor) -> Tensor:
-        """The accuracy predicted for each network. Shape `(batch,)`."""
+        """The number predicted for each network. Shape `(batch,)`."""
         return torch.sigmoid(output[:, 0])
 
     def targets(self, zoo: Columns, rows: Any) -> Tensor:
-        """The accuracy of the networks in these rows of a zoo, checked. Shape `(rows,)`, float32.
+        """The number of the networks in these rows of a zoo, checked. Shape `(rows,)`, float32.
 
         Args:
             zoo: where the column is.
             rows: integer indices of networks.
 
         Raises:
-            DataError: when an entry is no accuracy, or the checkpoints of one network lie in several splits.
+            DataError: when an entry is no such number, or the checkpoints of one network lie in several splits.
         """
         _check_networks(zoo, rows)
-        target = torch.as_tensor(np.asarray(zoo.column(self.target))[rows])
+        target = torch.as_tensor(np.array(np.asarray(zoo.column(self.target))[rows]))
         self.check(target)
         return target.float()
 
     def check(self, target: Tensor) -> None:
-        """Refuse targets that are not accuracies.
+        """Refuse targets that are not such numbers.
 
         Raises:
             ShapeError: when the targets are not one per network.
@@ -121,10 +152,12 @@ class PredictAccuracy:
         """
         if target.ndim != 1:
             raise ShapeError(
-                f"{self.target!r} has shape {tuple(target.shape)}: expected one accuracy per network, (batch,)."
+                f"{self.target!r} has shape {tuple(target.shape)}: expected one {self.one} per network, (batch,)."
             )
         if not target.is_floating_point():
-            raise DataError(f"{self.target!r} holds {target.dtype}: accuracies are floating point numbers from 0 to 1.")
+            raise DataError(
+                f"{self.target!r} holds {target.dtype}: {self.many} are floating point numbers from 0 to 1."
+            )
         # A comparison with nan is false.
         wrong = (~((target >= 0) & (target <= 1))).nonzero()
         if len(wrong):
@@ -141,6 +174,59 @@ class PredictAccuracy:
                 f"the model answered with shape {tuple(output.shape)}: expected {expected}, one number per network. "
                 "Build it with a readout of 1 value."
             )
+
+
+@dataclass(frozen=True)
+class PredictAccuracy(Regression):
+    """Predicts the accuracy of each network on data that it has not seen; loss, score and measures of `Regression`.
+
+    Shapes:
+        output: `(batch, 1)`, floating point.
+        target: `(batch,)`, float32, from 0 to 1.
+
+    Args:
+        target: the column of the zoo that holds the accuracy of each network.
+        kind: of the loss: `bce`, `mse` or `l1`.
+
+    Raises:
+        UnknownNameError: a loss that does not exist.
+
+    Example:
+        >>> task = PredictAccuracy()
+        >>> output, accuracy = torch.tensor([[-2.0], [0.0], [3.0]]), torch.tensor([0.1, 0.6, 0.5])
+        >>> round(task.score(output, accuracy), 3)
+        0.333
+        >>> task.predict(output)
+        tensor([0.1192, 0.5000, 0.9526])
+
+    References:
+        Unterthiner et al., "Predicting Neural Network Accuracy from Weights", 2020.
+    """
+
+    target: str = "test_accuracy"
+
+    one: ClassVar[str] = "accuracy"
+    many: ClassVar[str] = "accuracies"
+
+
+def tau_ceiling(target: Tensor | np.ndarray) -> float:
+    r"""The largest tau-b between targets and any prediction without ties.
+
+    Such a prediction has :math:`T = 0`, and at best all :math:`P` pairs that the targets do not tie in their order, so
+    with :math:`U` pairs that they tie, :math:`\tau = P / \sqrt{P (P + U)} = \sqrt{P / (P + U)}`: the square root of
+    the share of pairs that are not tied. Where all targets are equal it is nan.
+
+    Shapes:
+        target: ``(n,)``.
+
+    Example:
+        >>> round(tau_ceiling(torch.tensor([0.1, 0.1, 0.5, 0.9])), 4)
+        0.9129
+    """
+    true = np.asarray(target.detach().cpu()) if isinstance(target, Tensor) else target
+    counts = np.unique(true, return_counts=True)[1].astype(np.float64)
+    pairs, tied = len(true) * (len(true) - 1) / 2, (counts * (counts - 1) / 2).sum()
+    return float(np.sqrt((pairs - tied) / pairs)) if pairs > tied else float("nan")
 
 
 def _check_networks(zoo: Columns, rows: Any) -> None:

@@ -81,9 +81,13 @@ class Forecast:
         """The root mean square of each frame: what a record keeps of an answer, whose fields would fill a disk."""
         return output.square().mean((2, 3)).sqrt()
 
-    def summary(self, target: Frames) -> Float[Tensor, "batch time"]:
+    def brief(self, target: Frames) -> Float[Tensor, "batch time"]:
         """The same of the targets."""
         return self.predict(target)
+
+    def outcome(self, output: Frames) -> Frames:
+        """The frames, as the model told them."""
+        return output
 
     def check(self, target: Tensor) -> None:
         """Refuse targets that are no frames to come.

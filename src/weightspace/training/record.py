@@ -67,7 +67,7 @@ class RunRecord:
     predictions: list[Any]
     """The answer for each item of the test split, in its order."""
     targets: list[Any]
-    """The target of each item of the test split, or its summary where the task gives one."""
+    """The target of each item of the test split, or what stands for it where it is an image."""
     parameters: int
     """Numbers that were trained."""
     seconds: float
@@ -86,6 +86,10 @@ class RunRecord:
     """Processes that shared the run."""
     notices: list[str] = field(default_factory=list)
     """What a reader should know, such as a damaged checkpoint that was passed over."""
+    errors: list[Any] = field(default_factory=list)
+    """How wrong the answer for each item of the test split is; empty where the task does not tell."""
+    measures: dict[str, float | None] = field(default_factory=dict)
+    """What the answers on the test split are worth, by name; empty where the task does not tell more than a score."""
 
     def write(self, folder: Path) -> None:
         """Put the record into a run folder."""

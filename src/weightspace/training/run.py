@@ -23,7 +23,7 @@ from weightspace.training.plan import Plan, by_seconds, by_steps
 from weightspace.training.record import CURVES, RunRecord, digest, finite, listed, peak_memory, versions
 from weightspace.training.seed import Order
 from weightspace.training.settings import TrainSettings
-from weightspace.training.step import Batch, Evaluation, Learner
+from weightspace.training.step import Batch, Drawing, Evaluation, Learner
 from weightspace.training.watch import Watched, Watcher, watchers
 
 __all__ = ["Diverged", "Pace", "Progress", "Run"]
@@ -301,7 +301,7 @@ class Run:
         """The one look at the test split, with the best checkpoint."""
         self._learner.restore(self._read_back(self._state.best))
         self._learner.task.check(self._data.test.target)
-        return self._learner.evaluate(self._data.test)
+        return self._learner.evaluate(self._data.test, measured=True)
 
     def record(self, description: dict[str, Any], tested: Evaluation | None, message: str = "") -> RunRecord:
         """What is known of the run now; without a test it is one that diverged."""
@@ -320,7 +320,7 @@ class Run:
             test_loss=None if tested is None else finite(tested.loss),
             test_score=None if tested is None else finite(tested.score),
             predictions=[] if tested is None else listed(tested.predictions),
-            targets=[] if tested is None else self._learner.told(self._data.test.target),
+            targets=[] if tested is None else self._targets(),
             parameters=self._learner.parameters,
             seconds=state.seconds,
             peak_memory=peak_memory(),
@@ -330,4 +330,11 @@ class Run:
             threads=torch.get_num_threads(),
             processes=self._processes.count,
             notices=state.notices,
+            errors=[] if tested is None or tested.errors is None else listed(tested.errors),
+            measures={name: finite(value) for name, value in (tested and tested.measures or {}).items()},
         )
+
+    def _targets(self) -> list[Any]:
+        """The targets of the test split, as a record holds them."""
+        task, target = self._learner.task, self._data.test.target
+        return (task.brief(target) if isinstance(task, Drawing) else target).tolist()

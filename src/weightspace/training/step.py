@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -15,12 +15,11 @@ from weightspace.training.average import Average
 from weightspace.training.data import Split
 from weightspace.training.optim import adamw, set_rate
 from weightspace.training.processes import Processes
-from weightspace.training.record import listed
 from weightspace.training.seed import generator, seed_for
 from weightspace.training.settings import TrainSettings
 from weightspace.weights import WeightFeatures
 
-__all__ = ["Batch", "Evaluation", "Learner", "Stepping", "Summarising", "Task"]
+__all__ = ["Batch", "Drawing", "Evaluation", "Learner", "Measuring", "Stepping", "Task"]
 
 Batch = list[tuple[Any, Tensor]]
 """The parts of a batch, each with its targets."""
@@ -52,20 +51,39 @@ class Stepping(Protocol):
 
 
 @runtime_checkable
-class Summarising(Protocol):
-    """A task whose targets are too large to be written down as they are."""
+class Measuring(Protocol):
+    """A task that tells more of answers than a score; both go into the record of a run."""
 
-    def summary(self, target: Tensor) -> Tensor:
-        """What the record keeps of the targets, in the shape of `predict`. Shape `(batch, ...)`."""
+    def errors(self, output: Any, target: Tensor) -> Tensor:
+        """How wrong the answer for each item is, of which means over items can be compared. Shape `(batch,)`."""
+
+    def measures(self, output: Any, target: Tensor) -> dict[str, float]:
+        """What the answers are worth, by name."""
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A task that judges by what comes of the answers, which takes time; its targets are too large for a record."""
+
+    def outcome(self, output: Any) -> Tensor:
+        """What comes of answers; all other methods take it in their place. Shape `(batch, ...)`."""
+
+    def brief(self, target: Tensor) -> Tensor:
+        """What stands in a record for each target. Shape `(batch, ...)`, few numbers each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model makes of a split: mean loss, score, and the answer for each item (on the CPU)."""
+    """What a model makes of a split: mean loss, score, and the answer for each item (on the CPU).
+
+    From a task that is `Measuring`, the error of each item and the measures as well.
+    """
 
     loss: float
     score: float
     predictions: Tensor
+    errors: Tensor | None = None
+    measures: Mapping[str, float] | None = None
 
 
 class Learner:
@@ -100,6 +118,7 @@ class Learner:
         self._optimiser = adamw(model, weight_decay=settings.weight_decay)
         # Asked once: the question takes longer than many answers.
         self._own_step = task.step if isinstance(task, Stepping) else None
+        self._outcome = task.outcome if isinstance(task, Drawing) else _itself
         self._average = Average(self.model, settings.average) if settings.average else None
 
     @property
@@ -195,13 +214,18 @@ class Learner:
             parameter.grad = gradient if known else None
 
     @torch.no_grad()
-    def evaluate(self, split: Split) -> Evaluation:
-        """Loss, score and answers on all items of a split, each of which is read once, by one of the processes."""
+    def evaluate(self, split: Split, *, measured: bool = False) -> Evaluation:
+        """Loss, score and answers on all items of a split, each of which is read once, by one of the processes.
+
+        Args:
+            split: the items.
+            measured: errors and measures as well, where the task tells them.
+        """
         share = self.processes.share(len(split))
         self.model.eval()
         with self._average.in_place() if self._average is not None else nullcontext(), self._mixed():
             found = [
-                (recorded(self.model(features)), target.cpu())
+                (recorded(self._outcome(self.model(features))), target.cpu())
                 for at in range(share.start, share.stop, self._settings.batch)
                 for features, target in [
                     split.batch(slice(at, min(at + self._settings.batch, share.stop)), self.device)
@@ -211,11 +235,11 @@ class Learner:
         parts = [part for each in self.processes.gather(found) for part in each]
         output, target = (joined([part[side] for part in parts], self.device) for side in (0, 1))
         loss, score = self.task.loss(output, target), self.task.score(output, target)
-        return Evaluation(loss.item(), float(score), self.task.predict(output).cpu())
-
-    def told(self, target: Tensor) -> list[Any]:
-        """What the record keeps of targets."""
-        return listed(self.task.summary(target)) if isinstance(self.task, Summarising) else target.tolist()
+        told = Evaluation(loss.item(), float(score), self.task.predict(output).cpu())
+        if not measured or not isinstance(self.task, Measuring):
+            return told
+        errors = self.task.errors(output, target).cpu()
+        return replace(told, errors=errors, measures=self.task.measures(output, target))
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all that the next step depends on: model, optimiser, average and random states, by name."""
@@ -284,6 +308,10 @@ def joined(parts: Sequence[Any], device: torch.device) -> Any:
         return WeightFeatures.cat([part.to(device) for part in parts])
     kinds = sorted({type(part).__name__ for part in parts})
     raise TrainingError(f"the model answers with {kinds}: expected tensors, or WeightFeatures of one space.")
+
+
+def _itself(output: Any) -> Any:
+    return output
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
