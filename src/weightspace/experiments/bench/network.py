@@ -386,6 +386,6 @@ def forecaster(flow: Flow, *, kind: str) -> nn.Module:
     """
     if kind not in FORECASTERS:
         raise unknown("network for flows", kind, FORECASTERS)
-    if FORECASTERS[kind] is _unet and flow.side % 4:
-        raise GroupError(f"{flow.side} cells per side: {kind} halves them twice. Choose a multiple of 4.")
+    if FORECASTERS[kind] is _unet and (flow.side % 4 or flow.side < 8):
+        raise GroupError(f"{flow.side} cells per side: {kind} halves them twice. Choose a multiple of 4 from 8 on.")
     return RollOut(FORECASTERS[kind](plane(flow.side), flow.channels), flow.frames)

@@ -28,6 +28,8 @@ from weightspace.zoo.generate import PlumeSettings, make_plumes
 
 __all__ = ["Digits", "PlumeRuns", "RotatedDigits", "SmokePlumes"]
 
+FOLDER = "signals"
+"""Within the folder of a comparison."""
 LOOKED_AT = 16
 """Items of the test split that the error of symmetry is measured on."""
 
@@ -67,10 +69,10 @@ class RotatedDigits:
     offline: bool = False
 
     def subject(self, home: Path, progress: Callable[[int], None] | None = None) -> "Digits":
-        """The digits as they lie in a folder, where they are put first if they are not there.
+        """The digits in a folder, which are put there first if need be.
 
         Args:
-            home: the folder; others may lie in it.
+            home: the folder of a comparison, where they lie in `signals`.
             progress: called with the number of images that have just been made or read.
 
         Raises:
@@ -80,7 +82,7 @@ class RotatedDigits:
         """
         plain = asdict(self)
         made = {name: plain[name] for name in ("source", "side", "train", "val", "test", "seed")}
-        path = home / f"digits-{_digest(json.dumps(made))[:12]}.safetensors"
+        path = home / FOLDER / f"digits-{_digest(json.dumps(made))[:12]}.safetensors"
         if not path.exists():
             tensors, note = _drawn(self)
             _write(path, tensors, {"settings": json.dumps(made), "note": note})
@@ -178,10 +180,10 @@ class SmokePlumes:
             raise unknown("kind of plumes with runs held out", self.kind, kinds)
 
     def subject(self, home: Path, progress: Callable[[int], None] | None = None) -> "PlumeRuns":
-        """The plumes as they lie in a folder, where those that are missing are simulated first.
+        """The plumes in a folder, of which those that are missing are simulated first.
 
         Args:
-            home: the folder; others may lie in it.
+            home: the folder of a comparison, where they lie in `signals`.
             progress: called with the number of steps of simulations that have just been done or found.
 
         Raises:
@@ -189,7 +191,7 @@ class SmokePlumes:
             StorageError: the folder cannot be written.
         """
         settings = PlumeSettings(kind=self.kind, breaking=self.breaking, coarsening=self.coarsening)
-        path = home / f"plumes-{self.kind}-{self.breaking:g}-{settings.side}"
+        path = home / FOLDER / f"plumes-{self.kind}-{self.breaking:g}-{settings.side}"
         make_plumes(path, settings, progress=progress)
         plumes = open_plumes(path)
         checksum = _digest(plumes.manifest.to_json())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -102,6 +102,7 @@ class Measured:
     symmetry_error: float | None
 
 
+@runtime_checkable
 class Subject(Protocol):
     """What the rows of a table are trained and judged on, once its data is there."""
 
@@ -120,6 +121,7 @@ class Subject(Protocol):
         """What is measured once it is trained."""
 
 
+@runtime_checkable
 class Data(Protocol):
     """Where a table's subject comes from."""
 
