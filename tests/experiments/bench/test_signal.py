@@ -84,7 +84,7 @@ def test_a_moved_plume_is_continued_as_well_by_exact_networks_alone(plumes: Plum
     with torch.no_grad():
         still = -plumes.task.score(model(test.features), test.target)
     found = plumes.measure(row, model).moved
-    assert found["half the plane"] == pytest.approx(still, rel=1e-5)
+    assert found["a third of the plane"] == pytest.approx(still, rel=1e-5)
     assert found["later times"] != pytest.approx(still, rel=1e-3)
 
 

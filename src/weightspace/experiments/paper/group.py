@@ -55,7 +55,7 @@ ROTATED_DIGITS = Table(
         "full": RotatedDigits(side=28, train=10_000, val=2_000, test=10_000, budget=16_000, reach=3, dropout=0.3),
     },
     training={
-        "small": TrainSettings(steps=400, batch=32, evaluate_every=100, weight_decay=0.0153, warmup=0.1),
+        "small": TrainSettings(steps=500, batch=32, evaluate_every=125, weight_decay=0.0153, warmup=0.1),
         "full": TrainSettings(steps=8_000, batch=128, evaluate_every=400, weight_decay=0.0153, warmup=0.1),
     },
     rates=(6e-3, 3e-2),
