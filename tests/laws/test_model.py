@@ -19,9 +19,11 @@ from weightspace.models import (
     DeepSets,
     Edit,
     FlatMLP,
+    FunctionProbe,
     GaugeGMN,
     Invariant,
     MonomialNFN,
+    NeuronTransformer,
     Phased,
     Readout,
     ScaleGMN,
@@ -55,21 +57,27 @@ MODELS: Mapping[str, Make] = {
     "DeepSets": lambda spec, readout: DeepSets(spec, readout, hidden=8),
     "StatNN": StatNN,
     "FlatMLP": lambda spec, readout: FlatMLP(spec, readout, hidden=16),
+    "FunctionProbe": lambda spec, readout: FunctionProbe(spec, readout, probes=5),
+    "NeuronTransformer": lambda spec, readout: NeuronTransformer(spec, readout, width=8, heads=2, hidden=12),
+    "NeuronTransformer, unordered": lambda spec, readout: NeuronTransformer(
+        spec, readout, positions=False, width=8, heads=2, hidden=12
+    ),
 }
 CLASSES = (NP, HNP, MonomialNFN, MAGEPNFN, ScaleGMN, GMN, GaugeGMN, NGGNN, Phased, DeepSets, StatNN, FlatMLP)
+CLASSES += (FunctionProbe, NeuronTransformer)
 GRAPHS = tuple(name for name in MODELS if "GMN" in name)
-WHOLE = ("MonomialNFN", "MAGEPNFN", *GRAPHS[:-1])  # respect all of a spec's group
+WHOLE = ("MonomialNFN", "MAGEPNFN", "FunctionProbe", *GRAPHS[:-1])  # respect all of a spec's group
+ORDERED = ("FlatMLP", "NeuronTransformer")  # respect nothing
 NETWORKS = ("siren", "relu", "tanh", "cnn-relu", "cnn-tanh", "relu-gelu", "relu-tanh")
 NETWORKS += ("one-unit", "one-unit-sine", "no-bias", "one-layer", "identity")
 WRITTEN = ("recurrent-sign", "heads-nonzero", "two-factors", "residual-positive")
 # Polynomials and graphs need the wires, which specs written by hand leave out. Graphs take any spec that has them.
 WIRED = ("lstm", "residual-norm", "encoder", "batch-norm", "prelu", "grouped", "joined")
-ALL = [
-    (model, spec)
-    for model in MODELS
-    for spec in NETWORKS + (WIRED if model in (*GRAPHS, "NGGNN") else () if model == "MAGEPNFN" else WRITTEN)
-]
-READERS = ("StatNN", "DeepSets")  # cannot give back a network
+MORE = {"MAGEPNFN": (), "FunctionProbe": (), **dict.fromkeys((*GRAPHS, "NGGNN"), WIRED)}
+# Strides are in no spec: of convolutions a zoo has to say how they compute.
+TOLD = {"FunctionProbe": tuple(name for name in NETWORKS if "cnn" not in name)}
+ALL = [(model, spec) for model in MODELS for spec in TOLD.get(model, NETWORKS) + MORE.get(model, WRITTEN)]
+READERS = ("StatNN", "DeepSets", "FunctionProbe", "NeuronTransformer", "NeuronTransformer, unordered")  # cannot edit
 EDITORS = [(model, spec) for model, spec in ALL if model not in READERS]
 ANSWER = Invariant(3, hidden=8)
 
@@ -78,7 +86,7 @@ def claimed(model: str, spec: NetworkSpec) -> NetworkSpec:
     """The same networks with the group that the model's docstring promises."""
     if model in WHOLE:
         return spec
-    return spec.with_symmetry(FIXED if model == "FlatMLP" else PERMUTATION)
+    return spec.with_symmetry(FIXED if model in ORDERED else PERMUTATION)
 
 
 def made(model: str, spec: NetworkSpec, readout: Readout = ANSWER) -> nn.Module:
@@ -143,7 +151,7 @@ def test_gauges_make_a_permutation_model_respect_scales(name: str) -> None:
 
 SENSITIVE = [
     *[(model, name) for model in MODELS if model not in WHOLE for name in ("siren", "relu", "cnn-tanh")],
-    ("FlatMLP", "gelu"),
+    *((model, "gelu") for model in ORDERED),
 ]
 
 
@@ -188,7 +196,7 @@ def test_a_model_that_forgets_to_divide_scalars_out_is_caught() -> None:
 
 
 def test_statistics_cannot_edit() -> None:
-    for model in (StatNN, DeepSets):
+    for model in (StatNN, DeepSets, FunctionProbe, NeuronTransformer):
         with pytest.raises(SymmetryError, match="cannot give back a network; use FlatMLP, NP or MonomialNFN"):
             model(SPECS["relu"], Edit())
 

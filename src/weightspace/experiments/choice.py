@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import NoneType, UnionType
 from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
@@ -16,6 +16,8 @@ from weightspace.models.construction import arguments
 from weightspace.models.saving import MODELS
 from weightspace.spec import NetworkSpec
 from weightspace.weights.source.factory import imported, is_factory
+from weightspace.zoo.format import Manifest
+from weightspace.zoo.generate.template import describe, template
 
 __all__ = ["ModelChoice", "fit_scale", "options_of"]
 
@@ -68,6 +70,21 @@ class ModelChoice:
         preset = PRESET if self.packaged and self.preset is None else self.preset
         return {"name": self.name, "preset": preset, "options": json.loads(json.dumps(dict(self.options)))}
 
+    def told(self, manifest: Manifest) -> "ModelChoice":
+        """The choice with a description of a zoo's networks, where the model runs them and no description is given.
+
+        Args:
+            manifest: of the zoo. Where the package does not know its networks, the model has to make do with the spec.
+        """
+        takes = self.packaged and "network" in inspect.signature(MODELS[self.name]).parameters
+        if not takes or "network" in self.options:
+            return self
+        try:
+            template(manifest)
+        except WeightspaceError:
+            return self
+        return replace(self, options={**self.options, "network": describe(manifest)})
+
     def build(self, spec: NetworkSpec, readout: Readout, *, seed: int) -> nn.Module:
         """The model, with weights that depend on the seed alone. The caller's random numbers are left as they were.
 
@@ -86,7 +103,9 @@ class ModelChoice:
                 return self._build_other(spec, readout, seed)
             kind: Any = MODELS[self.name]
             torch.manual_seed(seed)
-            model: nn.Module = kind.preset(self.preset or PRESET, spec, readout)
+            sized = inspect.signature(kind.preset).parameters
+            needed = options_of(kind, {name: v for name, v in self.options.items() if name in sized})
+            model: nn.Module = kind.preset(self.preset or PRESET, spec, readout, **needed)
             if not self.options:
                 return model
             known = {key: value for key, value in arguments(model).items() if key not in ("spec", "readout")}

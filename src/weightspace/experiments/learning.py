@@ -39,7 +39,7 @@ def train_on(
     Raises:
         WeightspaceError: as for `training.train` and `ModelChoice.build`.
     """
-    data = Splits.of(zoo, task, stored=True, views=views)
+    choice, data = choice.told(zoo.manifest), Splits.of(zoo, task, stored=True, views=views)
     model = choice.build(zoo.spec, readout_of(task), seed=settings.seed)
     fit_scale(model, data.train.chunks())
     about = {"model": choice.plain, "target": task.target, "spec": zoo.spec.digest, "views": views}

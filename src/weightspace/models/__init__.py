@@ -6,9 +6,11 @@ from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.phased import Phased
+from weightspace.models.probe import FunctionProbe
 from weightspace.models.readout import Edit, Invariant, Readout
 from weightspace.models.saving import load, save
 from weightspace.models.scalegmn import ScaleGMN
+from weightspace.models.transformer import NeuronTransformer
 
 __all__ = [
     "GMN",
@@ -19,9 +21,11 @@ __all__ = [
     "DeepSets",
     "Edit",
     "FlatMLP",
+    "FunctionProbe",
     "GaugeGMN",
     "Invariant",
     "MonomialNFN",
+    "NeuronTransformer",
     "Phased",
     "Readout",
     "ScaleGMN",

@@ -35,8 +35,10 @@ from weightspace.models.magep import MAGEPNFN
 from weightspace.models.monomial import MonomialNFN
 from weightspace.models.neural_functional import HNP, NP
 from weightspace.models.phased import Phased
+from weightspace.models.probe import FunctionProbe
 from weightspace.models.readout import Edit, Invariant, Readout
 from weightspace.models.scalegmn import ScaleGMN
+from weightspace.models.transformer import NeuronTransformer
 from weightspace.spec import NetworkSpec
 
 __all__ = ["MODELS", "load", "save"]
@@ -46,7 +48,22 @@ DESCRIPTION, WEIGHTS, KEPT = "model.json", "model.safetensors", "model.before.sa
 
 MODELS: Mapping[str, type[nn.Module]] = {
     kind.__name__: kind
-    for kind in (DeepSets, FlatMLP, GMN, GaugeGMN, HNP, MAGEPNFN, MonomialNFN, NGGNN, NP, Phased, ScaleGMN, StatNN)
+    for kind in (
+        DeepSets,
+        FlatMLP,
+        FunctionProbe,
+        GMN,
+        GaugeGMN,
+        HNP,
+        MAGEPNFN,
+        MonomialNFN,
+        NGGNN,
+        NP,
+        NeuronTransformer,
+        Phased,
+        ScaleGMN,
+        StatNN,
+    )
 }
 """The models that can be saved and loaded, by name. A file can name no other class."""
 _READOUTS: Mapping[str, type] = {kind.__name__: kind for kind in (Edit, Invariant)}

@@ -23,9 +23,9 @@ from weightspace.reports.content import ModelRow, Numbers, Pattern
 from weightspace.reports.image import pattern_colours, pattern_pixels
 from weightspace.reports.theme import ACCENT, INK, MUTED, PANEL, PAPER, RULE, Style, variable
 
-__all__ = ["draw_accuracy", "draw_confusion", "draw_lines", "draw_pattern", "printable", "svg"]
+__all__ = ["STYLE", "blank", "draw_accuracy", "draw_confusion", "draw_lines", "draw_pattern", "printable", "svg"]
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
     "axes.facecolor": "none",
     "axes.labelcolor": INK,
@@ -53,12 +53,24 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "ytick.labelsize": 9.5,
 }
+"""Settings of matplotlib under which every figure is drawn and saved."""
+
 _FONT = "var(--sans, system-ui, sans-serif)"
 _MOST_POINTS = 240
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def blank(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure with one pair of axes.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Example:
+        >>> blank(3, 2)[0].get_size_inches().tolist()
+        [3.0, 2.0]
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure, figure.add_subplot()
@@ -90,7 +102,7 @@ def svg(figure: Figure, name: str, title: str, description: str) -> str:
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         # The reader's font draws the words; that the measuring font lacks a letter is no concern.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure.savefig(buffer, format="svg", metadata=nothing)
@@ -153,8 +165,8 @@ def draw_lines(
         >>> "training loss" in text
         True
     """
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(4.6, 3.1)
+    with mpl.rc_context(STYLE):
+        figure, axes = blank(4.6, 3.1)
         for model, (along, up) in lines.items():
             x, y = _thinned(np.asarray(along, dtype=np.float64), np.asarray(up, dtype=np.float64))
             style = styles[model]
@@ -206,8 +218,8 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], *, name: str, tit
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size, names = len(counts), [_short(text, 12) for text in classes]
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.9, 3.8)
+    with mpl.rc_context(STYLE):
+        figure, axes = blank(3.9, 3.8)
         for (row, column), share in np.ndenumerate(shares):
             corner = (column - 0.47, row - 0.47)
             axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=ACCENT, alpha=float(share), linewidth=0))
@@ -249,8 +261,8 @@ def draw_accuracy(
         True
     """
     measured = [(row.model, *row.measured) for row in rows if row.measured]
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(4.9, 0.85 + 0.48 * len(measured))
+    with mpl.rc_context(STYLE):
+        figure, axes = blank(4.9, 0.85 + 0.48 * len(measured))
         if chance is not None:
             axes.axvline(chance, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
             axes.annotate("chance", (chance, -0.6), xytext=(4, 0), textcoords="offset points", color=MUTED, size=9)
@@ -314,8 +326,8 @@ def draw_pattern(pattern: Pattern, *, name: str) -> str:
     sizes = [[size for _, size in blocks] for blocks in (pattern.row_blocks, pattern.column_blocks)]
     colours = pattern_colours(pattern.matrix, *sizes)
     pixels = pattern_pixels(pattern.matrix, colours, cell=max(1, 900 // max(rows, columns, 1)))
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(4.5, 4.5)
+    with mpl.rc_context(STYLE):
+        figure, axes = blank(4.5, 4.5)
         axes.set_facecolor(PANEL)
         axes.imshow(pixels, extent=(0, columns, rows, 0), interpolation="none", zorder=2)
         for edge in np.cumsum([0, *sizes[0]]):

@@ -1,7 +1,6 @@
 """One run of a table's row, as it is kept in results: everything that the pages are made of."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from weightspace.errors import FormatError
 from weightspace.training.record import write_json
 
-__all__ = ["BenchRecord", "read_records", "record_path"]
+__all__ = ["BenchRecord", "read_record", "read_records", "record_path"]
 
 FORMAT, VERSION = "weightspace-bench", 1
 
@@ -68,6 +67,8 @@ class BenchRecord:
     """Where the run took place."""
     threads: int = 1
     """Threads of PyTorch on the CPU."""
+    key: str = ""
+    """What makes the run this run, in 16 letters: equal keys, equal runs."""
 
     def write(self, results: Path) -> Path:
         """Put the record into a folder of results; gives its file."""
@@ -87,21 +88,25 @@ def record_path(results: Path, scale: str, table: str, row: str, seed: int) -> P
     return results / scale / table / "records" / f"{'-'.join(plain.split())}-{seed}.json"
 
 
+def read_record(path: Path) -> BenchRecord:
+    """The record in a file.
+
+    Raises:
+        FormatError: no such record.
+    """
+    try:
+        plain = json.loads(path.read_bytes())
+        if plain.pop("format") != FORMAT or plain.pop("version") != VERSION:
+            raise ValueError(f"not of format {FORMAT} {VERSION}")
+        return BenchRecord(**plain)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FormatError(f"{path} is no record of a comparison ({error}): delete it and run again.") from error
+
+
 def read_records(results: Path, scale: str, table: str) -> list[BenchRecord]:
     """All records of a table, by file name.
 
     Raises:
         FormatError: a file that is no such record.
     """
-    return list(_read(sorted((results / scale / table / "records").glob("*.json"))))
-
-
-def _read(paths: Iterable[Path]) -> Iterable[BenchRecord]:
-    for path in paths:
-        try:
-            plain = json.loads(path.read_bytes())
-            if plain.pop("format") != FORMAT or plain.pop("version") != VERSION:
-                raise ValueError(f"not of format {FORMAT} {VERSION}")
-            yield BenchRecord(**plain)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise FormatError(f"{path} is no record of a comparison ({error}): delete it and run again.") from error
+    return [read_record(path) for path in sorted((results / scale / table / "records").glob("*.json"))]

@@ -1,18 +1,18 @@
 """What is compared: tables, each with its data, its task and its rows, as plain typed settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from weightspace.errors import unknown
 from weightspace.experiments.choice import ModelChoice
 from weightspace.training import Splits, TrainSettings
 from weightspace.training.step import Task
 
-__all__ = ["SCALES", "TRACKS", "Measured", "Move", "Published", "Row", "Subject", "Table"]
+__all__ = ["SCALES", "TRACKS", "Data", "Measured", "Move", "Published", "Row", "Subject", "Table"]
 
 SCALES = ("small", "full")
 """small: two cores, minutes to an hour; full: one modern GPU, hours."""
@@ -82,10 +82,12 @@ class Move:
     Args:
         name: as it is shown.
         log_scale: scales lie between `10**-log_scale` and `10**log_scale`; 0 leaves permutations and signs.
+        phases: whether the phases of sines are shifted as well, by whole half turns.
     """
 
     name: str
-    log_scale: float
+    log_scale: float = 0.0
+    phases: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,18 +100,32 @@ class Measured:
             no law.
     """
 
-    moved: Mapping[str, float]
+    moved: Mapping[str, float | None]
     symmetry_error: float | None
+
+
+@runtime_checkable
+class Measuring(Task, Protocol):
+    """A task that tells more than a loss and a score."""
+
+    def measures(self, output: Any, target: Tensor) -> dict[str, float]:
+        """What answers are worth, by name; the first decides."""
+
+    def errors(self, output: Any, target: Tensor) -> Tensor:
+        """How wrong each answer is. Shape `(batch,)`."""
 
 
 @runtime_checkable
 class Subject(Protocol):
     """What the rows of a table are trained and judged on, once its data is there."""
 
-    task: Task
-    """With `measures(output, target)`, which gives numbers by name."""
-    about: Mapping[str, Any]
-    """The data: name, command, seed, checksum, and items by split."""
+    @property
+    def task(self) -> "Measuring":
+        """What is asked."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The data: name, command, seed, checksum, and items by split."""
 
     def data(self, row: Row) -> Splits:
         """The three splits as the row's model reads them."""
@@ -122,8 +138,8 @@ class Subject(Protocol):
 
 
 @runtime_checkable
-class Data(Protocol):
-    """Where a table's subject comes from."""
+class Data(Hashable, Protocol):
+    """Where a table's subject comes from: plain settings, hashable, whose `repr` tells them from others."""
 
     def subject(self, home: Path, progress: Any = None) -> Subject:
         """The subject, whose data is made in a folder, or read from there if it has been made."""

@@ -80,7 +80,7 @@ SMOKE = Table(
         "full": SmokePlumes(val=200, channels=64),
     },
     training={
-        "small": TrainSettings(steps=300, batch=8, evaluate_every=75, weight_decay=1e-4),
+        "small": TrainSettings(steps=240, batch=8, evaluate_every=60, weight_decay=1e-4),
         "full": TrainSettings(steps=20_000, batch=8, evaluate_every=1_000, weight_decay=1e-4),
     },
     rates=(3e-3, 1e-2),

@@ -16,7 +16,7 @@ from weightspace.zoo.generate.rendering import rendered
 from weightspace.zoo.generate.sdf import SdfSettings, make_sdf_zoo
 from weightspace.zoo.generate.siren import SirenSettings, fit_sirens, render
 from weightspace.zoo.generate.smoke import Smoke
-from weightspace.zoo.generate.template import modules, template
+from weightspace.zoo.generate.template import describe, modules, template
 from weightspace.zoo.generate.wild import WildSettings
 
 # The architectures themselves stay in their files: names like `siren` here would hide the files of these names.
@@ -35,6 +35,7 @@ __all__ = [
     "Smoke",
     "TransformerSettings",
     "WildSettings",
+    "describe",
     "digits_zoo",
     "evaluate_policies",
     "fit_inrs",

@@ -1,5 +1,6 @@
 """From a zoo's manifest back to torch modules."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from weightspace.errors import FormatError, SpecError, unknown
+from weightspace.spec import NetworkSpec
 from weightspace.weights.source.chain import guess_chain
 from weightspace.zoo.dataset import Rows, Zoo
 from weightspace.zoo.format import Manifest
@@ -21,7 +23,7 @@ from weightspace.zoo.generate.siren import SirenSettings, siren
 from weightspace.zoo.generate.wild import ConvolutionalNetwork, layers_of
 from weightspace.zoo.lora import LoRA
 
-__all__ = ["modules", "recorded", "settings_of", "template"]
+__all__ = ["describe", "described", "modules", "recorded", "settings_of", "template"]
 
 Known = SirenSettings | InrSettings | SdfSettings | CnnSettings | MlpSettings | TransformerSettings | PolicySettings
 """Settings that say what the networks of a zoo are."""
@@ -83,6 +85,51 @@ def template(manifest: Manifest) -> nn.Module:
     if isinstance(settings, InrSettings):
         return inr(settings, manifest.spec.shape(last.name)[0], manifest.forward.get("frequencies")).eval()
     return siren(settings, manifest.spec.shape(last.name)[0]).eval()
+
+
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """How the networks of a zoo compute, as JSON values: recipe, settings and forward pass.
+
+    Example:
+        >>> from weightspace.spec import spec_of
+        >>> from weightspace.zoo.generate.siren import forward_pass
+        >>> settings = SirenSettings(hidden=(8,), omega=15.0)
+        >>> kept = {"hidden": settings.hidden, "omega": settings.omega}
+        >>> manifest = Manifest(
+        ...     spec=spec_of(siren(settings)), recipe="siren", settings=kept, forward=forward_pass(settings)
+        ... )
+        >>> describe(manifest)["settings"]
+        {'hidden': [8], 'omega': 15.0}
+        >>> described(describe(manifest), manifest.spec)
+        Sequential(
+          (0): Linear(in_features=2, out_features=8, bias=True)
+          (1): Sine(omega=15)
+          (2): Linear(in_features=8, out_features=1, bias=True)
+        )
+    """
+    plain = {"recipe": manifest.recipe, "settings": manifest.settings, "forward": manifest.forward}
+    return dict(json.loads(json.dumps(plain)))
+
+
+def described(network: Mapping[str, Any], spec: NetworkSpec) -> nn.Module:
+    """A module of the architecture that `describe` told; its weights are not those of any network.
+
+    Args:
+        network: from `describe`.
+        spec: of the networks.
+
+    Raises:
+        UnknownNameError: a recipe that this package does not have.
+        SpecError: a description that is damaged, or does not say how the networks compute.
+    """
+    try:
+        kept = {name: network[name] for name in ("recipe", "settings", "forward")}
+        return template(Manifest(spec=spec, **kept))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, FormatError) as failure:
+        raise SpecError(
+            f"the description {str(dict(network))[:200]} of networks is damaged ({failure!r}). "
+            "Remedy: give what describe(zoo.manifest) says of their zoo."
+        ) from failure
 
 
 def recorded(record: Mapping[str, Any]) -> nn.Module:
