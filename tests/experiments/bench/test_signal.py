@@ -67,7 +67,7 @@ def test_rows_are_built_trained_and_measured(table: Table, digits: Digits, plume
 
 def test_exact_networks_keep_the_law_and_others_break_it(digits: Digits, plumes: PlumeRuns) -> None:
     for subject, table, exact, broken in (
-        (digits, ROTATED_DIGITS, "p4", "plain CNN"),
+        (digits, ROTATED_DIGITS, "p4", "CNN"),
         (plumes, SMOKE, "GM-CNN, rank 0", "CNN, zeros beyond the border"),
     ):
         kept, lost = (subject.measure(table.row(name), subject.build(table.row(name), 0)) for name in (exact, broken))

@@ -18,11 +18,12 @@ from torch.nn.functional import avg_pool2d
 from weightspace.disk import write_atomic
 from weightspace.errors import DataError, FormatError, TrainingError, unknown
 from weightspace.experiments.bench.network import Flow, Pictures, plane
+from weightspace.experiments.bench.subject import answered
 from weightspace.experiments.bench.table import Measured, Row
 from weightspace.groups import Action, cyclic, regular, table_action
 from weightspace.tasks import Classify, Forecast
 from weightspace.testing import signal_error
-from weightspace.training import Split, Splits, Task, generator
+from weightspace.training import Split, Splits, generator
 from weightspace.zoo import PROTOCOLS, Plumes, Windows, load_or_digits, open_plumes, rotated
 from weightspace.zoo.generate import PlumeSettings, make_plumes
 
@@ -98,7 +99,7 @@ class RotatedDigits:
         return Digits(Classify(classes), about, pictures, splits)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Digits:
     """Turned digits and what is measured of models that tell them apart; the law is that of quarter turns.
 
@@ -109,7 +110,7 @@ class Digits:
         splits: images `(items, side, side)` with their classes.
     """
 
-    task: Task
+    task: Classify
     about: Mapping[str, Any]
     pictures: Pictures
     splits: Splits
@@ -143,7 +144,7 @@ class Digits:
         return Measured(moved, signal_error(told, signals, _quarter_turns(side)))
 
     def _accuracy(self, model: nn.Module, images: Tensor) -> float:
-        return self.task.score(_answers(model, images), self.splits.test.target)
+        return self.task.score(*_judged(model, Split(images, self.splits.test.target)))
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class SmokePlumes:
         return PlumeRuns(task, about, Flow(settings.side, long, self.channels), splits, later)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class PlumeRuns:
     """Plumes and what is measured of models that continue them; the law is that of moves of the periodic plane.
 
@@ -220,7 +221,7 @@ class PlumeRuns:
         later: windows of the runs that are learnt from, of times that are not.
     """
 
-    task: Task
+    task: Forecast
     about: Mapping[str, Any]
     flow: Flow
     splits: Splits
@@ -239,7 +240,7 @@ class PlumeRuns:
         return row.model.build_from(self.flow, seed=seed)
 
     def measure(self, row: Row, model: nn.Module) -> Measured:
-        """The error on runs held out that are moved by a third of the plane, and at later times; that of equivariance."""
+        """The error on runs held out moved by a third of the plane, and at later times; that of equivariance."""
         group, side = plane(self.flow.side), self.flow.side
         # No multiple of the four cells by which the U-Net may be moved.
         third = torch.tensor((side // 3) * side + side // 3)
@@ -255,7 +256,7 @@ class PlumeRuns:
         return Measured(moved, error)
 
     def _error(self, model: nn.Module, split: Split) -> float:
-        return -self.task.score(_answers(model, split.features), split.target)
+        return -self.task.score(*_judged(model, split))
 
 
 def _about(name: str, table: str, splits: Splits, **more: Any) -> dict[str, Any]:
@@ -276,13 +277,10 @@ def _given(splits: Splits, row: Row) -> Splits:
     return replace(splits, train=Split(splits.train.features[rows], splits.train.target[rows]))
 
 
-def _answers(model: nn.Module, features: Tensor, batch: int = 250) -> Tensor:
-    """A model's answers on the CPU, wherever it is."""
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+def _judged(model: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
+    """What a model answers, and the targets; the model is left as it was."""
     before = model.training
-    with torch.no_grad():
-        model.eval()
-        found = torch.cat([model(part.to(device)).cpu() for part in features.split(batch)])
+    found = answered(model, split, batch=64)
     model.train(before)
     return found
 

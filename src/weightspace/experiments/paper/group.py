@@ -13,7 +13,7 @@ References:
     R. Wang, R. Walters, R. Yu: "Approximately Equivariant Networks for Imperfectly Symmetric Dynamics", ICML 2022.
 """
 
-from weightspace.experiments.bench.network import CLASSIFIERS
+from weightspace.experiments.bench.network import CLASSIFIERS, PLAIN
 from weightspace.experiments.bench.signal import RotatedDigits, SmokePlumes
 from weightspace.experiments.bench.table import Row, Table
 from weightspace.experiments.choice import ModelChoice
@@ -27,11 +27,11 @@ SIZES = {0.25: "a quarter", 4.0: "fourfold"}
 
 def _classifier(kind: str, times: float = 1.0) -> Row:
     """A row of the comparison at the budget, or of the study of parameters at others."""
-    name, options = kind, {"kind": kind}
-    study = ""
-    if times != 1:
-        name, study = f"{kind}, {SIZES[times]}", "parameters"
-    return Row(name, ModelChoice(f"{NETWORK}:classifier", options=options | {"times": times}), "signals", study=study)
+    name = kind.removeprefix("plain ")
+    model = ModelChoice(f"{NETWORK}:classifier", options={"kind": kind, "times": times})
+    if times == 1:
+        return Row(name, model, "signals")
+    return Row(f"{name}, {SIZES[times]}", model, "signals", study="parameters")
 
 
 def _forecaster(kind: str) -> Row:
@@ -61,8 +61,8 @@ ROTATED_DIGITS = Table(
     rates=(6e-3, 3e-2),
     rows=(
         *(_classifier(kind) for kind in COMPARED),
-        *(_classifier(kind, 0.25) for kind in ("plain CNN", "GM-CNN, summed", "displacement rank 1, axes", "p4")),
-        *(_classifier(kind, 4.0) for kind in ("plain CNN", "displacement rank 1, axes", "LDR-SD", "unstructured")),
+        *(_classifier(kind, 0.25) for kind in (PLAIN, "GM-CNN, summed", "displacement rank 1, axes", "p4")),
+        *(_classifier(kind, 4.0) for kind in (PLAIN, "displacement rank 1, axes", "LDR-SD", "unstructured")),
     ),
 )
 
