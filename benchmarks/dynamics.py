@@ -17,8 +17,6 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -28,88 +26,17 @@ from torch import Tensor, nn
 
 from weightspace.allocator import keep_freed_memory
 from weightspace.disk import write_atomic
-from weightspace.groups import Group, box, cyclic, direct_product, regular, subgroup
-from weightspace.matrices import (
-    GainConv,
-    GMCNNDynamics,
-    GroupConv,
-    GroupUNet,
-    ModulatedGroupConv,
-    Positions,
-    asymmetry,
-    roll_out,
-)
+from weightspace.experiments.bench.network import FORECASTERS, plane
+from weightspace.groups import regular
+from weightspace.matrices import asymmetry, roll_out
 from weightspace.testing import signal_error
 from weightspace.zoo import Plumes, Windows, open_plumes
 from weightspace.zoo.generate import PlumeSettings, make_plumes
 
-FEATURES, PAST, LONG, SHORT = 2, 10, 20, 6
+LONG, SHORT = 20, 6
 
 
-class Padded(nn.Module):
-    """An ordinary convolution: beyond the border are zeros."""
-
-    def __init__(self, group: Group, channels_in: int, channels_out: int, support: Tensor | None) -> None:
-        super().__init__()
-        self.sizes = [factor.order for factor in group.factors]
-        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x.mT.unflatten(2, self.sizes)).flatten(2).mT
-
-
-class Banks(nn.Module):
-    """The relaxed convolution of Wang, Walters and Yu: filter banks weighed by the position, at first all alike."""
-
-    def __init__(
-        self, group: Group, channels_in: int, channels_out: int, support: Tensor | None, banks: int = 2
-    ) -> None:
-        super().__init__()
-        self.conv = GroupConv(group, channels_in, banks * channels_out, support)
-        self.weights = nn.Parameter(torch.full((banks, group.order), 1 / banks))
-
-    def forward(self, x: Tensor) -> Tensor:
-        found = self.conv(x).unflatten(2, (len(self.weights), -1))
-        return torch.einsum("rh,bhro->bho", self.weights, found)
-
-
-class Persistence(nn.Module):
-    """The last frame again: what every model has to beat."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, -FEATURES:]
-
-
-class UNet(nn.Module):
-    """A U-Net on the plane and two subgroups of it, of half and a quarter of its resolution."""
-
-    def __init__(self, plane: Group, channels: int) -> None:
-        super().__init__()
-        side = plane.factors[0].order
-        half = subgroup(plane, [2, 2 * side])
-        quarter = subgroup(half, [half.number(4), half.number(4 * side)])
-        self.net = GroupUNet([plane, half, quarter], FEATURES * PAST, FEATURES, channels=channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
-
-
-def of_blocks(conv: Callable[..., nn.Module], plane: Group, channels: int) -> nn.Module:
-    return GMCNNDynamics(plane, FEATURES, PAST, box(plane, 1), channels=channels, conv=conv)
-
-
-relaxed = partial(ModulatedGroupConv, positions=Positions.AXES)
-MODELS: dict[str, Callable[[Group, int], nn.Module]] = {
-    "persistence": lambda plane, channels: Persistence(),
-    "CNN, zeros beyond the border": partial(of_blocks, Padded),
-    "GM-CNN, rank 0": partial(of_blocks, GroupConv),
-    "GM-CNN, rank 1": partial(of_blocks, partial(relaxed, rank=1)),
-    "GM-CNN, rank 2": partial(of_blocks, partial(relaxed, rank=2)),
-    "GM-CNN, rank 1, a weight per element": partial(of_blocks, partial(ModulatedGroupConv, rank=1)),
-    "relaxed group convolution": partial(of_blocks, Banks),
-    "published GM-CNN": partial(of_blocks, GainConv),
-    "group U-Net": UNet,
-}
+MODELS = {name: make for name, make in FORECASTERS.items() if name != "persistence, damped"}
 
 
 def signals(frames: Tensor) -> Tensor:
@@ -161,8 +88,8 @@ def trained(model: nn.Module, plumes: Plumes, arguments: argparse.Namespace, see
 def run(name: str, plumes: Plumes, arguments: argparse.Namespace, seed: int) -> dict[str, object]:
     torch.manual_seed(seed)
     side = plumes.manifest.shape[-1]
-    plane = direct_product(cyclic(side), cyclic(side))
-    model = MODELS[name](plane, arguments.channels).to(arguments.device)
+    group = plane(side)
+    model = MODELS[name](group, arguments.channels).to(arguments.device)
     record: dict[str, object] = {"parameters": sum(p.numel() for p in model.parameters())}
     if record["parameters"]:
         record |= trained(model, plumes, arguments, seed)
@@ -170,7 +97,7 @@ def run(name: str, plumes: Plumes, arguments: argparse.Namespace, seed: int) -> 
     for part in ("future", "domain"):
         record[part] = rmse(model, plumes.windows(part, outputs=LONG), (SHORT, LONG), arguments.device, 10**6)
     x, _ = batch_of(plumes.windows("valid", outputs=SHORT), [0, 1], "cpu")
-    record["equivariance_error"] = signal_error(model.cpu().double(), x.double(), regular(plane), regular(plane))
+    record["equivariance_error"] = signal_error(model.cpu().double(), x.double(), regular(group), regular(group))
     return record
 
 

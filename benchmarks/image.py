@@ -21,7 +21,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -36,17 +36,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 import weightspace
 from weightspace.disk import write_atomic
 from weightspace.errors import DataError, WeightspaceError, unknown
-from weightspace.groups import Group, box, cyclic, dihedral, direct_product, p4, p4m, point_group
-from weightspace.matrices import (
-    GMCNN,
-    CosetLift,
-    GroupConv,
-    LowDisplacementRank,
-    Mixing,
-    ModulatedGroupConv,
-    Operators,
-    Positions,
-)
+from weightspace.experiments.bench.network import CLASSIFIERS, HIDDEN_LAYER, PLAIN, Pictures, size_of, widest
 from weightspace.zoo import Images, background, load_images, noisy, rectangles, rotated
 from weightspace.zoo.sources import NAMES
 
@@ -165,134 +155,6 @@ def split(images: Images, chosen: Settings, seed: int, device: str) -> dict[str,
     return {p: ((small[p] - middle).div(width).to(device), torch.tensor(y).to(device)) for p, (_, y) in taken.items()}
 
 
-# Models.
-
-
-class ZeroPadded(nn.Module):
-    """`Conv2d` with zeros beyond the border, between signals on a plane as `GroupConv` has them."""
-
-    def __init__(self, side: int, channels_in: int, channels_out: int, reach: int, *, separable: bool = False):
-        super().__init__()
-        self.side, width = side, 2 * reach + 1
-        if separable:
-            deep = nn.Conv2d(channels_out, channels_out, width, padding="same", groups=channels_out)
-            self.conv: nn.Module = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, bias=False), deep)
-        else:
-            self.conv = nn.Conv2d(channels_in, channels_out, width, padding="same")
-
-    def forward(self, x: Tensor) -> Tensor:
-        planes = x.transpose(1, 2).unflatten(2, (self.side, self.side))
-        return self.conv(planes).flatten(2).transpose(1, 2)
-
-
-class Convolutional(nn.Module):
-    """An image as a signal on a group, and a GM-CNN on it."""
-
-    def __init__(self, network: nn.Module, lift: nn.Module | None = None):
-        super().__init__()
-        self.lift, self.network = lift, network
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = images.flatten(1)[:, :, None]
-        return self.network(x if self.lift is None else self.lift(x))
-
-
-class SingleHiddenLayer(nn.Module):
-    """A matrix, a bias, ReLU, a linear map."""
-
-    def __init__(self, matrix: nn.Module, hidden: int, outputs: int, dropout: float):
-        super().__init__()
-        self.matrix, self.bias = matrix, nn.Parameter(torch.zeros(hidden))
-        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(hidden, outputs)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.dropout((self.matrix(images.flatten(1)) + self.bias).relu()))
-
-
-@dataclass(frozen=True)
-class Task:
-    """What all models are made for."""
-
-    side: int
-    outputs: int
-    reach: int
-    blocks: int
-    dropout: float
-
-
-def on_group(make: Callable[[int], Group], conv: Callable[..., nn.Module], task: Task, width: int) -> nn.Module:
-    """A GM-CNN on a group made from the number of pixels per side; pixels are cosets of what fixes the first one."""
-    group = make(task.side)
-    options = {"channels": width, "blocks": task.blocks, "conv": conv, "dropout": task.dropout}
-    network = GMCNN(group, 1, task.outputs, box(group, task.reach), **options)
-    return Convolutional(network, None if group.order == task.side**2 else CosetLift(point_group(group)))
-
-
-def plain(task: Task, width: int, *, separable: bool = False) -> nn.Module:
-    """The same with `Conv2d` in place of the group's convolution."""
-
-    def conv(group: Group, channels_in: int, channels_out: int, support: Tensor | None) -> nn.Module:
-        return ZeroPadded(task.side, channels_in, channels_out, task.reach, separable=separable)
-
-    return on_group(plane, conv, task, width)
-
-
-def structured(operators: Operators, task: Task, rank: int) -> nn.Module:
-    size = task.side**2
-    return SingleHiddenLayer(LowDisplacementRank(size, rank, operators), size, task.outputs, task.dropout)
-
-
-def unstructured(task: Task, hidden: int) -> nn.Module:
-    matrix = nn.Linear(task.side**2, hidden, bias=False)
-    return SingleHiddenLayer(matrix, hidden, task.outputs, task.dropout)
-
-
-def plane(side: int) -> Group:
-    return direct_product(cyclic(side), cyclic(side))
-
-
-def mirrored(side: int) -> Group:
-    return direct_product(dihedral(side // 2), dihedral(side // 2))
-
-
-SUMMED, SEPARABLE = (partial(GroupConv, mixing=mixing) for mixing in (Mixing.SUMMED, Mixing.SEPARABLE))
-AXES, FULL = (partial(ModulatedGroupConv, rank=1, positions=where) for where in (Positions.AXES, Positions.FULL))
-PLAIN = "plain CNN"
-MODELS: dict[str, Callable[[Task, int], nn.Module]] = {
-    PLAIN: plain,
-    "depthwise-separable CNN": partial(plain, separable=True),
-    "GM-CNN, summed": partial(on_group, plane, SUMMED),
-    "GM-CNN, separable": partial(on_group, plane, SEPARABLE),
-    "GM-CNN, full": partial(on_group, plane, GroupConv),
-    "displacement rank 1, axes": partial(on_group, plane, AXES),
-    "displacement rank 1, positions": partial(on_group, plane, FULL),
-    "per-axis dihedral, summed": partial(on_group, mirrored, SUMMED),
-    "p4": partial(on_group, p4, GroupConv),
-    "p4m": partial(on_group, p4m, GroupConv),
-    "LDR-SD": partial(structured, Operators.SUBDIAGONAL),
-    "LDR-TD": partial(structured, Operators.TRIDIAGONAL),
-    "Toeplitz-like": partial(structured, Operators.SHIFT),
-    "unstructured": unstructured,
-}
-HIDDEN_LAYER = ("LDR-SD", "LDR-TD", "Toeplitz-like", "unstructured")
-
-
-def size_of(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-@cache
-def widest(model: str, task: Task, budget: int) -> int:
-    """The largest width, or rank, whose parameters fit into the budget; 0 if none does."""
-    build, low, high = partial(MODELS[model], task), 0, 1
-    while size_of(build(high)) <= budget:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if size_of(build(middle)) <= budget else (low, middle)
-    return low
-
-
 # One run.
 
 
@@ -375,10 +237,11 @@ class Study:
             raise DataError(f"{self.path} has runs with other settings ({', '.join(other)}). Remedy: another --out.")
         return found
 
-    def task(self, name: str) -> Task:
+    def pictures(self, name: str) -> Pictures:
         images, chosen = images_of(name, self.chosen.pool, self.offline), self.chosen
         side = images.train.shape[1] // chosen.shrink
-        return Task(side, int(images.labels.max()) + 1, chosen.reach, chosen.blocks, chosen.dropout)
+        shared = {"reach": chosen.reach, "blocks": chosen.blocks, "dropout": chosen.dropout}
+        return Pictures(side, int(images.labels.max()) + 1, **shared)
 
     def run(self, name: str, model: str, budget: int, rate: float, seed: int) -> dict | None:
         """One run, or what is known of it; None where the budget is too small for the model, or left out."""
@@ -386,12 +249,12 @@ class Study:
         for known in self.found["runs"]:
             if all(known[k] == v for k, v in key.items()):
                 return known
-        task = self.task(name)
-        if (model, budget) in self.chosen.left_out or not (width := widest(model, task, budget)):
+        pictures = self.pictures(name)
+        if (model, budget) in self.chosen.left_out or not (width := widest(model, pictures, budget)):
             return None
         images = images_of(name, self.chosen.pool, self.offline)
         torch.manual_seed(seed)
-        made = MODELS[model](task, width).to(self.device)
+        made = CLASSIFIERS[model](pictures, width).to(self.device)
         done = fit(made, split(images, self.chosen, seed, self.device), self.chosen, rate, seed)
         record = key | {"width": width, "parameters": size_of(made), "updates": self.chosen.updates} | done
         self.found["data"][name] = {"note": images.note, "checksum": images.checksum}
@@ -513,7 +376,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("image.json"))
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--data", nargs="+", help="DATA, DATA-rotated, DATA-noisy-LEVEL, DATA-before-DATA, rectangles")
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS, metavar="MODEL")
+    parser.add_argument("--models", nargs="+", default=list(CLASSIFIERS), choices=CLASSIFIERS, metavar="MODEL")
     for name in ("budgets", "seeds"):
         parser.add_argument(f"--{name}", type=int, nargs="+")
     parser.add_argument("--rates", type=float, nargs="+")

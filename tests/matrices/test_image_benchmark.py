@@ -8,7 +8,7 @@ import pytest
 import torch
 from benchmarks import image
 
-TASK = image.Task(side=8, outputs=3, reach=1, blocks=2, dropout=0.0)
+PICTURES = image.Pictures(side=8, outputs=3, reach=1, blocks=2, dropout=0.0)
 FEW = ["--data", "rectangles", "--budgets", "700", "2500", "--updates", "3", "--batch", "4", "--offline"]
 FEW += ["--train", "20", "--val", "9", "--test", "9", "--pool", "40", "--shrink", "4", "--seeds", "0", "1"]
 FEW += ["--models", "GM-CNN, summed", "unstructured", "plain CNN"]
@@ -18,20 +18,20 @@ def curve(*points: tuple[int, float]) -> list[dict]:
     return [{"parameters": size, "test": test} for size, test in points]
 
 
-@pytest.mark.parametrize("model", image.MODELS)
+@pytest.mark.parametrize("model", image.CLASSIFIERS)
 def test_budgets_are_used_up_and_kept(model: str) -> None:
-    width = image.widest(model, TASK, 2000)
-    sizes = [image.size_of(image.MODELS[model](TASK, width + more)) for more in (0, 1)]
+    width = image.widest(model, PICTURES, 2000)
+    sizes = [image.size_of(image.CLASSIFIERS[model](PICTURES, width + more)) for more in (0, 1)]
     assert sizes[0] <= 2000 < sizes[1]
-    assert image.MODELS[model](TASK, width)(torch.randn(2, 8, 8)).shape == (2, 3)
-    assert image.widest(model, TASK, 3) == 0
+    assert image.CLASSIFIERS[model](PICTURES, width)(torch.randn(2, 8, 8)).shape == (2, 3)
+    assert image.widest(model, PICTURES, 3) == 0
 
 
-@pytest.mark.parametrize("model", image.MODELS)
+@pytest.mark.parametrize("model", image.CLASSIFIERS)
 def test_what_quarter_turns_change(model: str) -> None:
     """Turns about the middle change no answer on p4 and p4m, reflections none on p4m; others change all."""
     torch.manual_seed(0)
-    network, x = image.MODELS[model](TASK, 3).double(), torch.randn(4, 8, 8, dtype=torch.float64)
+    network, x = image.CLASSIFIERS[model](PICTURES, 3).double(), torch.randn(4, 8, 8, dtype=torch.float64)
 
     def change(y: torch.Tensor) -> float:
         return float((network(y) - network(x)).detach().abs().max())

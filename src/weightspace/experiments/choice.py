@@ -122,10 +122,39 @@ class ModelChoice:
             built = _called(f"{self.name} with {dict(self.options)}", lambda: kind(spec, readout, **chosen))
         return built
 
-    def _build_other(self, spec: Space, readout: Readout, seed: int) -> nn.Module:
+    def build_from(self, *given: Any, seed: int) -> nn.Module:
+        """The model of a factory that reads something else than networks, and is called with what tells it of that.
+
+        Args:
+            given: in place of spec and readout; the options follow by keyword.
+            seed: of its initial weights.
+
+        Raises:
+            TrainingError: a model of the package, which reads networks, a preset, or code that fails.
+            SpecError: a module that cannot be imported, or no model.
+
+        Example:
+            >>> ModelChoice("torch.nn:Linear", options={"bias": False}).build_from(2, 3, seed=0)
+            Linear(in_features=2, out_features=3, bias=False)
+        """
+        if self.packaged or self.preset is not None:
+            raise TrainingError(
+                f"{self.name} with preset {self.preset!r} reads networks, and is asked for something else: give a "
+                "model as `package.module:Model` with options."
+            )
+        with torch.random.fork_rng(devices=[]):
+            make = self._imported(seed)
+            kinds = ", ".join(type(thing).__name__ for thing in given)
+            return _called(self.name, lambda: make(*given, **self.options), kinds)
+
+    def _imported(self, seed: int) -> Any:
         torch.manual_seed(seed)
         make = imported(self.name)
         torch.manual_seed(seed)  # again: an import draws once in the life of a process
+        return make
+
+    def _build_other(self, spec: Space, readout: Readout, seed: int) -> nn.Module:
+        make = self._imported(seed)
         if self.preset is None:
             return _called(self.name, lambda: make(spec, readout, **self.options))
         if not isinstance(make, Sized):
@@ -223,15 +252,15 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(hint, type) and isinstance(value, hint)
 
 
-def _called(name: str, make: Callable[[], Any]) -> nn.Module:
+def _called(name: str, make: Callable[[], Any], given: str = "the spec, the readout") -> nn.Module:
     try:
         made = make()
     except WeightspaceError:
         raise
     except Exception as error:  # whatever a constructor makes of its arguments
         raise TrainingError(
-            f"{name} cannot be built: {type(error).__name__}: {error}. It is called with the spec, the readout and its "
-            "options by keyword."
+            f"{name} cannot be built: {type(error).__name__}: {error}. It is called with {given} and its options "
+            "by keyword."
         ) from error
     if not isinstance(made, nn.Module):
         raise SpecError(f"{name} gave a {type(made).__name__}; expected an nn.Module.")

@@ -17,7 +17,7 @@ from weightspace.matrices.displacement import (
     from_coordinates,
     project,
 )
-from weightspace.matrices.gmcnn import GMCNN, GainConv, GMCNNDynamics, GroupBlock, roll_out
+from weightspace.matrices.gmcnn import GMCNN, GainConv, GMCNNDynamics, GroupBlock, RollOut, roll_out
 from weightspace.matrices.operator import GroupMatrix, kron, multiply
 from weightspace.matrices.pool import CosetLift, CosetPool, GroupPool, GroupUnpool, Pooling
 from weightspace.matrices.relax import (
@@ -56,6 +56,7 @@ __all__ = [
     "Pooling",
     "Positions",
     "RelaxedConv",
+    "RollOut",
     "approximate",
     "approximate_low_rank",
     "asymmetry",

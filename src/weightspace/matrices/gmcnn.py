@@ -13,7 +13,7 @@ from weightspace.groups import Group, box, cyclic, dihedral, direct_product
 from weightspace.matrices.conv import GroupConv, Mixing
 from weightspace.matrices.pool import Pooling
 
-__all__ = ["GMCNN", "GMCNNDynamics", "GainConv", "GroupBlock", "roll_out"]
+__all__ = ["GMCNN", "GMCNNDynamics", "GainConv", "GroupBlock", "RollOut", "roll_out"]
 
 Conv = Callable[[Group, int, int, Tensor | None], nn.Module]
 
@@ -266,6 +266,41 @@ def roll_out(
         frames.append(model(x))
         x = torch.cat([x[:, :, frames[-1].shape[2] :], frames[-1]], 2)
     return torch.stack(frames, 1)
+
+
+class RollOut(nn.Module):
+    """Any model that gives one frame, as one that gives many: :func:`roll_out` as a module.
+
+    Shapes:
+        `(batch, order, past * features)`, oldest frame first, to `(batch, steps, order, features)`.
+
+    Symmetry:
+        Equivariant under a group, if the model is.
+
+    Args:
+        model: from `(batch, order, past * features)` to `(batch, order, features)`.
+        steps: how many frames it gives where none are asked for, at least one.
+
+    Raises:
+        GroupError: for fewer than one frame.
+
+    Example:
+        >>> model = RollOut(nn.Linear(3, 1, bias=False), steps=20)
+        >>> model(torch.randn(2, 5, 3)).shape, model(torch.randn(2, 5, 3), 6).shape
+        (torch.Size([2, 20, 5, 1]), torch.Size([2, 6, 5, 1]))
+    """
+
+    def __init__(self, model: nn.Module, steps: int):
+        super().__init__()
+        if steps < 1:
+            raise GroupError(f"{steps} frames: expected at least one")
+        self.model, self.steps = model, steps
+
+    def forward(
+        self, x: Float[Tensor, "batch order seen"], steps: int | None = None
+    ) -> Float[Tensor, "batch steps order features"]:
+        """The next frames, `steps` of them where that is given."""
+        return roll_out(self.model, x, self.steps if steps is None else steps)
 
 
 class GainConv(nn.Module):

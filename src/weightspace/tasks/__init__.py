@@ -6,11 +6,13 @@ from weightspace.tasks.edit import EditImages
 from weightspace.tasks.judge import PredictReturn
 from weightspace.tasks.predict import PredictAccuracy, Regression, tau_ceiling
 from weightspace.tasks.regret import regret
+from weightspace.tasks.roll import Forecast
 
 __all__ = [
     "CHANGES",
     "Classify",
     "EditImages",
+    "Forecast",
     "PredictAccuracy",
     "PredictReturn",
     "Regression",

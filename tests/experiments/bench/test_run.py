@@ -165,8 +165,8 @@ def test_the_command_of_a_zoo_makes_that_zoo(recipe: ZooRecipe) -> None:
     _, bound, _ = application().parse_args(words[1:], exit_on_error=False, print_error=False)
     assert bound.arguments["settings"] == recipe.settings
     assert bound.arguments["count"] == recipe.count
-    assert bound.arguments["out"].name == recipe.folder
-    assert bound.arguments.get("data", "") == recipe.images
+    assert bound.arguments["order"].out.name == recipe.folder
+    assert not recipe.images or bound.arguments["source"].data == recipe.images
 
 
 def test_records_that_are_none_are_named(places: Places) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -86,7 +87,7 @@ def run_row(
         The record; also of a run that diverged.
     """
     tried = tune(table, row, scale, subject, home)
-    rate = max(tried, key=lambda each: -2.0 if each["validation"] is None else each["validation"])["learning_rate"]
+    rate = max(tried, key=lambda each: -math.inf if each["validation"] is None else each["validation"])["learning_rate"]
     settings = _settings(table, row, scale, seed, rate)
     data = subject.data(row)
     model, run = _train(subject, row, data, settings, _folder(table, row, scale, seed, home) / "run", progress)

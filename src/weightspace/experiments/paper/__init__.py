@@ -9,6 +9,7 @@ from weightspace.experiments.paper.generalisation import (
     GENERALISATION_SYNDIGITS,
     GENERALISATION_TANH,
 )
+from weightspace.experiments.paper.group import ROTATED_DIGITS, SMOKE
 from weightspace.experiments.paper.inr import INR_CIFAR, INR_FASHION, INR_MNIST, INR_MNIST_SHARED, INR_MNIST_VIEWS
 from weightspace.experiments.paper.policy import POLICY_CARTPOLE
 
@@ -28,6 +29,8 @@ TABLES: Mapping[str, Table] = {
         GENERALISATION_TANH,
         GENERALISATION_SYNDIGITS,
         POLICY_CARTPOLE,
+        ROTATED_DIGITS,
+        SMOKE,
     )
 }
 """All tables, by name."""
