@@ -39,6 +39,7 @@ MODELS: Mapping[str, Make] = {
     "HNP": lambda spec, readout: HNP(spec, readout, channels=(4, 4), fourier=0),
     "MonomialNFN": lambda spec, readout: MonomialNFN(spec, readout, stem=(8, 8), trunk=(4,)),
     "MAGEPNFN": lambda spec, readout: MAGEPNFN(spec, readout, channels=(4, 4), invariants=8),
+    "MAGEPNFN, compressed": lambda spec, readout: MAGEPNFN(spec, readout, channels=(4, 4), invariants=8, compress=True),
     "ScaleGMN": lambda spec, readout: ScaleGMN(spec, readout, channels=6),
     "ScaleGMN, both ways": lambda spec, readout: ScaleGMN(
         spec, readout, channels=6, bidirectional=True, form="product"
@@ -66,14 +67,20 @@ MODELS: Mapping[str, Make] = {
 CLASSES = (NP, HNP, MonomialNFN, MAGEPNFN, ScaleGMN, GMN, GaugeGMN, NGGNN, Phased, DeepSets, StatNN, FlatMLP)
 CLASSES += (FunctionProbe, NeuronTransformer)
 GRAPHS = tuple(name for name in MODELS if "GMN" in name)
-WHOLE = ("MonomialNFN", "MAGEPNFN", "FunctionProbe", *GRAPHS[:-1])  # respect all of a spec's group
+WHOLE = (
+    "MonomialNFN",
+    "MAGEPNFN",
+    "MAGEPNFN, compressed",
+    "FunctionProbe",
+    *GRAPHS[:-1],
+)  # respect all of a spec's group
 ORDERED = ("FlatMLP", "NeuronTransformer")  # respect nothing
 NETWORKS = ("siren", "relu", "tanh", "cnn-relu", "cnn-tanh", "relu-gelu", "relu-tanh")
 NETWORKS += ("one-unit", "one-unit-sine", "no-bias", "one-layer", "identity")
 WRITTEN = ("recurrent-sign", "heads-nonzero", "two-factors", "residual-positive")
 # Polynomials and graphs need the wires, which specs written by hand leave out. Graphs take any spec that has them.
 WIRED = ("lstm", "residual-norm", "encoder", "batch-norm", "prelu", "grouped", "joined")
-MORE = {"MAGEPNFN": (), "FunctionProbe": (), **dict.fromkeys((*GRAPHS, "NGGNN"), WIRED)}
+MORE = {"MAGEPNFN": (), "MAGEPNFN, compressed": (), "FunctionProbe": (), **dict.fromkeys((*GRAPHS, "NGGNN"), WIRED)}
 # Strides are in no spec: of convolutions a zoo has to say how they compute.
 TOLD = {"FunctionProbe": tuple(name for name in NETWORKS if "cnn" not in name)}
 ALL = [(model, spec) for model in MODELS for spec in TOLD.get(model, NETWORKS) + MORE.get(model, WRITTEN)]
@@ -388,3 +395,16 @@ def test_files(model: str, readout: Readout) -> None:
     for again in (fresh, pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
         one, other = (flatten(y) if isinstance(y, WeightFeatures) else y for y in (network(x), again(x)))
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_one_network_of_large_products_hides_the_others_unless_they_are_compressed(compress: bool) -> None:
+    spec, (large, small) = SPECS["relu"], (torch.tensor([1e4]), torch.ones(31))
+    torch.manual_seed(0)
+    model = MAGEPNFN(spec, ANSWER, channels=(4, 4), invariants=8, compress=compress).double().train()
+    size = torch.cat([large, small]).double()
+    x = networks(spec, 32).map(lambda tensor: tensor * size.view(-1, *[1] * (tensor.ndim - 1)))
+    seen: list[torch.Tensor] = []
+    model.head[0].register_forward_hook(lambda _module, _given, answer: seen.append(answer[1:]))
+    model(x)
+    assert (seen[0].std(0).max() > 0.01) == compress

@@ -21,7 +21,7 @@ __all__ = ["MAGEPNFN"]
 
 
 class MAGEPNFN(nn.Module):
-    """Polynomial neural functional: weights of layers far apart meet in products along the network's paths.
+    r"""Polynomial neural functional: weights of layers far apart meet in products along the network's paths.
 
     Scale, one linear layer that reads kernels into channels, polynomial layers with a non-linearity that suits the
     symmetry behind each, then invariant polynomials and a head, or a linear layer back to the weights. Nothing has to
@@ -32,6 +32,9 @@ class MAGEPNFN(nn.Module):
         readout: `Invariant(outputs)` or `Edit()`.
         channels: feature channels behind the linear layer and behind each polynomial layer.
         invariants: how many invariant polynomials the head reads; unused by `Edit`.
+        compress: whether the head reads :math:`\operatorname{arsinh}` of them. A product along all layers is as large
+            as the product of their weights: over a zoo of ReLU CNNs with initial scales from 0.001 to 0.5 the
+            polynomials reached from 1e-4 to 1e11, and of such numbers a head sees the few largest alone.
 
     Shapes:
         Features with one channel to `(batch, outputs)`, or to features with one channel.
@@ -56,10 +59,16 @@ class MAGEPNFN(nn.Module):
 
     @remember
     def __init__(
-        self, spec: NetworkSpec, readout: Readout, *, channels: tuple[int, ...] = (32, 32), invariants: int = 64
+        self,
+        spec: NetworkSpec,
+        readout: Readout,
+        *,
+        channels: tuple[int, ...] = (32, 32),
+        invariants: int = 64,
+        compress: bool = False,
     ) -> None:
         super().__init__()
-        self.readout = readout
+        self.readout, self.compress = readout, compress
         self.norm = ParameterScale(spec)
         space = dense_spec(spec)
         first, last = channels[0], channels[-1]
@@ -105,5 +114,6 @@ class MAGEPNFN(nn.Module):
         x.expect(self.norm.spec, channels=1)
         features = self.polynomials(self.read(self.norm(x)))
         if isinstance(self.readout, Invariant):
-            return self.head(self.invariants(features))
+            found = self.invariants(features)
+            return self.head(found.arcsinh() if self.compress else found)
         return x + self.norm.inverse(self.change(features).map(lambda t: self.step * t))

@@ -25,8 +25,11 @@ MODELS = {
     "NP": ModelChoice("NP", options={"channels": [16, 16, 5], "fourier": 0}),
     "HNP": ModelChoice("HNP", options={"channels": [16, 16, 5], "fourier": 0}),
     "MonomialNFN": ModelChoice("MonomialNFN", "cnn-zoo-relu"),
+    "MAGEPNFN": ModelChoice("MAGEPNFN", options={"compress": True}),
 }
-"""NP, HNP and Monomial-NFN in the published design: three layers of 16, 16 and 5 channels; heads are those of all."""
+"""NP, HNP and Monomial-NFN in the published design: three layers of 16, 16 and 5 channels; heads are those of all.
+
+Products along all layers of these CNNs differ by many powers of ten: MAGEP-NFN's head reads them compressed."""
 
 NAMES = tuple(name for name in MODELS if name not in ("NGGNN", "Phased"))
 SCALES = (0, 1, 2, 3, 4)
@@ -73,12 +76,15 @@ AUGMENTED = tuple(
     for name in ("StatNN", "HNP", "MonomialNFN", "ScaleGMN-B")
 )
 
-UNCORRECTED = Row(
-    "ScaleGMN-B, uncorrected",
-    ModelChoice("weightspace.experiments.paper.ablation:uncorrected"),
-    study="ablation",
+ABLATIONS = (
+    Row(
+        "ScaleGMN-B, uncorrected",
+        ModelChoice("weightspace.experiments.paper.ablation:uncorrected"),
+        study="ablation",
+    ),
+    Row("MAGEPNFN, products as they are", ModelChoice("MAGEPNFN"), study="ablation"),
 )
-"""Not equivariant to positive scales."""
+"""Messages back along the weights, which is not equivariant to positive scales; and a head that sees large products."""
 
 GENERALISATION_RELU = _table(
     "generalisation-relu",
@@ -93,7 +99,7 @@ GENERALISATION_RELU = _table(
         "ScaleGMN": Published(0.9316, "a reproduction by the authors of Transferable Graph Metanetworks"),
         "GMN": Published(0.9266, "a reproduction by the authors of Transferable Graph Metanetworks"),
     },
-    rows=(*AUGMENTED, UNCORRECTED),
+    rows=AUGMENTED + ABLATIONS,
 )
 GENERALISATION_TANH = _table(
     "generalisation-tanh",
