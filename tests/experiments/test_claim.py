@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tests.reports.bench_sample import choice, record, table
 
+from weightspace.experiments.bench.cost import Cost
 from weightspace.experiments.bench.evidence import Evidence, Outcome
 from weightspace.experiments.bench.record import BenchRecord
 from weightspace.experiments.bench.significance import Noise
@@ -160,7 +161,7 @@ def test_every_part_is_asked_for() -> None:
 
 
 def test_costs_are_shown() -> None:
-    cost = {"step": 0.01, "step_memory": 2.0**20, "answer": 0.001, "answer_memory": 2.0**21}
+    cost = Cost(step=0.01, step_memory=2**20, answer=0.001, answer_memory=2**21)
     known = dataclasses.replace(evidence({"NP": 0.5}), costs={"NP": cost})
     (found,) = findings(Costs("cost", ON), {"inr-mnist": [known]})
     assert found.numbers == "NP: a step 10.0 ms and 1 MiB, an answer 1.0 ms and 2 MiB"

@@ -57,7 +57,7 @@ def bench(
     with bars() as report:
         records = run_tables(chosen, places, rows=names, seeds=seeds, workers=workers, report=report)
         for table in chosen if costs else ():
-            measure_costs(table, places, report)
+            measure_costs(table, places, names, report)
     pages = write_pages(chosen, scale, results, listed=TABLES.values())
     failed = sum(record.status != "finished" for record in records)
     print(f"{len(records)} runs of {len(chosen)} tables, {failed} of which diverged.")

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,12 +40,13 @@ class Cost:
     answer_memory: int
 
 
-def measure_costs(table: Table, places: Places, report: Report | None = None) -> Path:
-    """Measure every row of the comparison, one after the other, each in processes of its own; nothing else should run.
+def measure_costs(table: Table, places: Places, rows: Sequence[str] = (), report: Report | None = None) -> Path:
+    """Measure rows of the comparison, one after the other, each in processes of its own; nothing else should run.
 
     Args:
         table: whose rows.
-        places: where its data lies and where the file goes.
+        places: where its data lies and where the file goes. What it says of other rows is kept.
+        rows: names of rows; by default all but those of side questions.
         report: told how it goes.
 
     Returns:
@@ -54,13 +55,13 @@ def measure_costs(table: Table, places: Places, report: Report | None = None) ->
     Raises:
         WeightspaceError: a model that cannot be built.
     """
-    rows = [row for row in table.rows if not row.study]
-    make_data(table, places, report or (lambda *_: None))
-    found = {}
-    for done, row in enumerate(rows, start=1):
+    chosen = [row for row in table.rows if (row.name in rows if rows else not row.study)]
+    tell = report or (lambda *_: None)
+    make_data(table, places, tell)
+    found = {name: asdict(cost) for name, cost in read_costs(places.results, places.scale, table.name).items()}
+    for done, row in enumerate(chosen, start=1):
         found[row.name] = asdict(_cost(table, row, places))
-        if report is not None:
-            report(f"Costs of {table.name}", done, len(rows), row.name)
+        tell(f"Costs of {table.name}", done, len(chosen), row.name)
     path = _path(places.results, places.scale, table.name)
     about = {"batch": BATCH, "threads": 1, "device": "cpu", "versions": versions()}
     write_json(path, {"format": FORMAT, "version": VERSION, **about, "rows": found})

@@ -1,20 +1,16 @@
 """A table with its records: what came of each row, and how rows stand to each other."""
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from weightspace.errors import FormatError
+from weightspace.experiments.bench.cost import Cost, read_costs
 from weightspace.experiments.bench.record import BenchRecord, read_records
 from weightspace.experiments.bench.significance import Difference, Noise
 from weightspace.experiments.bench.table import Row, Table
 
 __all__ = ["Evidence", "Outcome", "Spread", "moved_names", "read_evidence", "spread"]
-
-
-COSTS = ("step", "step_memory", "answer", "answer_memory")
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,7 @@ class Evidence:
     scale: str
     outcomes: Mapping[str, Outcome]
     unknown: tuple[str, ...] = ()
-    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    costs: Mapping[str, Cost] = field(default_factory=dict)
     noise: Noise = field(repr=False, compare=False, default_factory=lambda: Noise(""))
 
     @property
@@ -219,25 +215,13 @@ def read_evidence(table: Table, scale: str, results: Path) -> Evidence:
     outcomes = {
         row.name: Outcome(row, tuple(sorted(runs.pop(row.name, []), key=lambda run: run.seed))) for row in table.rows
     }
-    costs = _read_costs(results / scale / table.name / "costs.json")
+    costs = read_costs(results, scale, table.name)
     return Evidence(table, scale, outcomes, tuple(sorted(runs)), costs, Noise(table.measures[0]))
 
 
 def moved_names(outcomes: Iterable[Outcome]) -> list[str]:
     """The moves that were tried on some rows, in the order of their records."""
     return list(dict.fromkeys(name for outcome in outcomes for run in outcome.finished for name in run.moved))
-
-
-def _read_costs(path: Path) -> dict[str, dict[str, float]]:
-    if not path.exists():
-        return {}
-    try:
-        plain = json.loads(path.read_bytes())
-        if plain["format"] != "weightspace-costs" or plain["version"] != 1:
-            raise ValueError("not of format weightspace-costs 1")
-        return {name: {key: float(cost[key]) for key in COSTS} for name, cost in plain["rows"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FormatError(f"{path} holds no costs ({error}): delete it and measure again.") from error
 
 
 def _point(outcome: Outcome) -> list[tuple[int, Outcome]]:

@@ -324,8 +324,8 @@ class Costs:
         for name in self.rows:
             if name in evidence.costs:
                 cost = evidence.costs[name]
-                step = f"a step {1000 * cost['step']:.1f} ms and {cost['step_memory'] / 2**20:,.0f} MiB"
-                answer = f"an answer {1000 * cost['answer']:.1f} ms and {cost['answer_memory'] / 2**20:,.0f} MiB"
+                step = f"a step {1000 * cost.step:.1f} ms and {cost.step_memory / 2**20:,.0f} MiB"
+                answer = f"an answer {1000 * cost.answer:.1f} ms and {cost.answer_memory / 2**20:,.0f} MiB"
                 yield Verdict.SHOWN, f"{name}: {step}, {answer}"
 
 

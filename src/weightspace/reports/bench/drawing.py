@@ -71,7 +71,7 @@ def _mark(evidence: Evidence, outcome: Outcome) -> Mark:
         outcome.published(evidence.measure),
         None if seconds is None else seconds.middle,
         outcome.parameters,
-        None if outcome.name not in evidence.costs else 1000 * evidence.costs[outcome.name]["step"],
+        None if outcome.name not in evidence.costs else 1000 * evidence.costs[outcome.name].step,
     )
 
 

@@ -285,8 +285,8 @@ def _cost(evidence: Evidence, outcome: Outcome) -> list[str]:
     memory, seconds, cost = outcome.peak_memory, outcome.seconds, evidence.costs.get(outcome.name)
     alone = [NOTHING] * 4 if evidence.costs else []
     if cost is not None:
-        alone = [f"{1000 * cost[part]:.1f}" for part in ("step", "answer")]
-        alone += [f"{cost[part] / 2**20:,.0f}" for part in ("step_memory", "answer_memory")]
+        alone = [f"{1000 * seconds_taken:.1f}" for seconds_taken in (cost.step, cost.answer)]
+        alone += [f"{held / 2**20:,.0f}" for held in (cost.step_memory, cost.answer_memory)]
     return [
         plain(outcome.name),
         NOTHING if outcome.parameters is None else f"{outcome.parameters:,}",
