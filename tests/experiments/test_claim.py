@@ -14,7 +14,7 @@ from weightspace.experiments.bench.cost import Cost
 from weightspace.experiments.bench.evidence import Evidence, Outcome
 from weightspace.experiments.bench.record import BenchRecord
 from weightspace.experiments.bench.significance import Noise
-from weightspace.experiments.bench.table import Published, Row, Table
+from weightspace.experiments.bench.table import Row, Table
 from weightspace.experiments.paper.claim import (
     CLAIMS,
     Claim,
@@ -28,7 +28,6 @@ from weightspace.experiments.paper.claim import (
     Verdict,
     Versus,
     VersusBest,
-    VersusPrint,
     findings,
 )
 
@@ -129,18 +128,6 @@ def test_moves_that_change_a_score(change: float, steady: Verdict, falls: Verdic
     known = dataclasses.replace(known, outcomes={"NP": Outcome(known.outcomes["NP"].row, moved)})
     assert verdicts(Steady("steady", ON, ("NP",)), known) == [steady]
     assert verdicts(Falls("falls", ON, ("NP",)), known) == [falls]
-
-
-@pytest.mark.parametrize(("printed", "expected"), [(0.2, YES), (0.9, NO)])
-def test_the_number_in_print(printed: float, expected: Verdict) -> None:
-    known = evidence({"NP": 0.5}, [Row("NP", choice("NP"), published=Published(printed, "a paper"))])
-    assert verdicts(VersusPrint("above print", ON, ("NP",)), known) == [expected]
-    value = known.noise.interval(known.outcomes["NP"].finished)
-    assert value is not None
-    known = evidence({"NP": 0.5}, [Row("NP", choice("NP"), published=Published(value.value, "a paper"))])
-    (found,) = findings(VersusPrint("above print", ON, ("NP",)), {"inr-mnist": [known]})
-    assert found.verdict is NOISE
-    assert "(a paper)" in found.numbers
 
 
 def test_fewer_labels_are_compared_at_the_fewest_that_both_had() -> None:
