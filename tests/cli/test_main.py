@@ -71,8 +71,8 @@ def test_what_needs_no_verb_does_not_wait_for_torch(tmp_path: Path, words: list[
     [
         (
             ("dmeo",),
-            "unknown verb 'dmeo': did you mean \"demo\"? Valid names: align, check, demo, evaluate, predict, report, "
-            "runs, same, spec, train, zoo.",
+            "unknown verb 'dmeo': did you mean \"demo\"? Valid names: align, bench, check, demo, evaluate, predict, "
+            "report, runs, same, spec, train, zoo.",
         ),
         (("zoo", "mkae"), 'did you mean "make"?'),
         (("zoo", "make", "--out", "z", "--data", "MNIST"), 'did you mean "mnist"?'),
