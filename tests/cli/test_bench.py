@@ -62,6 +62,7 @@ def test_pages_come_back_from_records_alone(here: Path, capsys: pytest.CaptureFi
     (here / "weightspace-bench").rename(here / "gone")
     assert main(words) == 0
     assert {path: path.read_bytes() for path in pages} == pages
+    assert main(["bench", "tiny", "--pages"]) == 0
     assert not (here / "weightspace-bench").exists()
 
 

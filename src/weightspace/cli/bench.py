@@ -25,8 +25,9 @@ def bench(
     seeds: tuple[int, ...] = (),
     workers: int | None = None,
     costs: bool = False,
+    pages: bool = False,
 ) -> None:
-    """Train and judge models side by side, and write the pages; without a table, list them all.
+    """Train and judge models side by side, and write the pages; without a table, list all of them.
 
     Interrupted, it goes on when it is called again; what is in the results is not done again, and where everything is,
     the pages are written from it alone.
@@ -43,6 +44,7 @@ def bench(
         workers: processes with one thread each; as many as there are cores by default.
         costs: measure time and memory of every row as well, one after the other, which wants a machine that does
             nothing else.
+        pages: run nothing, and write the pages from the records that are there.
     """
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
@@ -54,14 +56,15 @@ def bench(
         if not any(name == row.name for table in chosen for row in table.rows):
             raise unknown("row", name, dict.fromkeys(row.name for table in chosen for row in table.rows))
     names, places = (*rows, *model) if rows else (), Places(out, results, scale)
-    with bars() as report:
-        records = run_tables(chosen, places, rows=names, seeds=seeds, workers=workers, report=report)
-        for table in chosen if costs else ():
-            measure_costs(table, places, names, report)
-    pages = write_pages(chosen, scale, results, listed=TABLES.values())
-    failed = sum(record.status != "finished" for record in records)
-    print(f"{len(records)} runs of {len(chosen)} tables, {failed} of which diverged.")
-    print("\n".join(f"The page is {page}" for page in pages if page.suffix == ".md"))
+    if not pages:
+        with bars() as report:
+            records = run_tables(chosen, places, rows=names, seeds=seeds, workers=workers, report=report)
+            for table in chosen if costs else ():
+                measure_costs(table, places, names, report)
+        failed = sum(record.status != "finished" for record in records)
+        print(f"{len(records)} runs of {len(chosen)} tables, {failed} of which diverged.")
+    written = write_pages(chosen, scale, results, listed=TABLES.values())
+    print("\n".join(f"The page is {page}" for page in written if page.suffix == ".md"))
 
 
 def _chosen(names: tuple[str, ...]) -> list[Table]:
