@@ -12,10 +12,12 @@ from tests.experiments.bench.conftest import RECIPE, SMALL, table
 from torch import nn
 
 from weightspace.cli.main import application
-from weightspace.errors import FormatError, UnknownNameError
+from weightspace.errors import FormatError, TrainingError, UnknownNameError
+from weightspace.experiments.bench.evidence import read_evidence
 from weightspace.experiments.bench.record import BenchRecord, read_record, read_records, record_path
 from weightspace.experiments.bench.run import key_of, run_row, tune
 from weightspace.experiments.bench.schedule import Places, run_tables
+from weightspace.experiments.bench.significance import MEASURES
 from weightspace.experiments.bench.subject import Networks, NetworkSubject, answered
 from weightspace.experiments.bench.table import Move, Row
 from weightspace.experiments.bench.zoo import ZooRecipe
@@ -108,6 +110,36 @@ class NoNumber(nn.Module):
         return self.scale * torch.ones(len(x), 10)
 
 
+def test_a_run_of_another_model_is_not_taken_for_this_one(subject: NetworkSubject, places: Places) -> None:
+    tiny, row = table(rates=(1e-2,)), Row("own", ModelChoice(f"{__name__}:Wide"))
+    run_row(tiny, row, "small", 0, subject, places.home)
+    Wide.width = 5
+    try:
+        with pytest.raises(TrainingError, match="holds a run with other settings"):
+            run_row(tiny, row, "small", 0, subject, places.home)
+    finally:
+        Wide.width = 3
+
+
+class Wide(nn.Module):
+    width = 3
+
+    def __init__(self, spec: object, readout: object) -> None:
+        super().__init__()
+        self.lines = nn.Sequential(nn.Linear(1, self.width), nn.Linear(self.width, 10))
+
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        return self.lines(x.tensors[0].flatten(1).mean(1, keepdim=True))
+
+
+def test_records_of_older_settings_stay_off_the_page(places: Places) -> None:
+    tiny = table(seeds=(0,), rows=table().rows[:1])
+    run_tables([tiny], places, workers=1)
+    assert read_evidence(tiny, "small", places.results).records
+    other = replace(tiny, training={"small": replace(tiny.training["small"], steps=5)})
+    assert not read_evidence(other, "small", places.results).records
+
+
 def test_a_share_takes_the_first_networks_of_the_training_split_alone(subject: NetworkSubject) -> None:
     whole, part = Row("all", SMALL), Row("part", SMALL, share=0.25, study="labels")
     all_of, some = subject.data(whole), subject.data(part)
@@ -139,6 +171,7 @@ def test_scales_are_moved_by_decades(home: Path) -> None:
 def test_tables_are_plain_settings(name: str) -> None:
     each = TABLES[name]
     assert len({row.name for row in each.rows}) == len(each.rows)
+    assert each.measures[0].partition("_")[0] in MEASURES  # else there are no intervals
     files = {record_path(BASE, "small", name, row.name, 0) for row in each.rows}
     assert len(files) == len(each.rows)
     for scale in ("small", "full"):

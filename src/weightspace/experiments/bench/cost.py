@@ -1,7 +1,10 @@
 """What the rows of a table cost: time and memory of a training step and of an answer, on the same batch."""
 
+import ctypes
+import gc
 import json
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,11 +14,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from weightspace.errors import FormatError
 from weightspace.experiments.bench.schedule import Places, Report, make_data
 from weightspace.experiments.bench.table import Row, Table
 from weightspace.training.record import peak_memory, versions, write_json
+from weightspace.training.step import Stepping, Task
 
 __all__ = ["Cost", "measure_costs", "read_costs"]
 
@@ -109,7 +114,7 @@ def _measured(table: Table, row: Row, places: Places, learning: bool) -> tuple[f
 
     def step() -> None:
         optimiser.zero_grad()
-        subject.task.loss(model(features), target).backward()
+        _loss(subject.task, model, features, target).backward()
         optimiser.step()
 
     def answer() -> None:
@@ -117,9 +122,24 @@ def _measured(table: Table, row: Row, places: Places, learning: bool) -> tuple[f
             model(features)
 
     model.train(learning)
-    held = peak_memory()
+    held = _memory_now()
     spent = list(_times(step if learning else answer))
-    return median(spent), peak_memory() - held
+    return median(spent), max(0, peak_memory() - held)
+
+
+def _loss(task: Task, model: nn.Module, features: Any, target: Tensor) -> Tensor:
+    """What is minimised in a step, as in training."""
+    return task.step(model, features, target) if isinstance(task, Stepping) else task.loss(model(features), target)
+
+
+def _memory_now() -> int:
+    """Bytes that the process holds; on Linux its peak is forgotten, and what was freed is given back first."""
+    gc.collect()
+    if sys.platform != "linux":
+        return peak_memory()
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_memory()
 
 
 def _times(work: Callable[[], Any]) -> Iterator[float]:

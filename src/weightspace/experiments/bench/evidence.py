@@ -7,6 +7,7 @@ from pathlib import Path
 
 from weightspace.experiments.bench.cost import Cost, read_costs
 from weightspace.experiments.bench.record import BenchRecord, read_records
+from weightspace.experiments.bench.run import key_of
 from weightspace.experiments.bench.significance import Difference, Noise
 from weightspace.experiments.bench.table import Row, Table
 
@@ -179,12 +180,13 @@ class Evidence:
         return None if found is None else found.sign if self.table.higher else -found.sign
 
     def of(self, outcome: Outcome) -> Outcome | None:
-        """The row of the comparison that a study's row belongs to: by its name up to the comma, else by its model."""
+        """The row of the comparison that a study's row belongs to: the longest name that its own goes on from."""
         main = self.part()
-        stem = outcome.name.split(",")[0].strip()
-        named = [other for other in main if other.name == stem]
+        named = [other for other in main if outcome.name.startswith(f"{other.name}, ")]
         alike = [other for other in main if other.row.model == outcome.row.model]
-        kind = [other for other in main if other.row.model.name == outcome.row.model.name]
+        packaged = [other for other in main if other.row.model.packaged]
+        kind = [other for other in packaged if other.row.model.name == outcome.row.model.name]
+        named.sort(key=lambda other: -len(other.name))
         return next(iter([*named, *alike, *kind]), None)
 
     def curves(self) -> dict[str, list[tuple[int, Outcome]]]:
@@ -199,7 +201,7 @@ class Evidence:
 
 
 def read_evidence(table: Table, scale: str, results: Path) -> Evidence:
-    """The records of a table at one scale, row by row.
+    """The records of a table at one scale, row by row; those of other settings than the rows now have are left out.
 
     Args:
         table: the table.
@@ -210,8 +212,11 @@ def read_evidence(table: Table, scale: str, results: Path) -> Evidence:
         FormatError: a file among the records that is none.
     """
     runs: dict[str, list[BenchRecord]] = {}
+    keyed = {row.name: row for row in table.rows}
     for record in read_records(results, scale, table.name):
-        runs.setdefault(record.row, []).append(record)
+        row = keyed.get(record.row)
+        if row is None or not record.key or record.key == key_of(table, row, scale, record.seed):
+            runs.setdefault(record.row, []).append(record)
     outcomes = {
         row.name: Outcome(row, tuple(sorted(runs.pop(row.name, []), key=lambda run: run.seed))) for row in table.rows
     }

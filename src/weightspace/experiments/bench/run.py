@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from weightspace.errors import TrainingError
 from weightspace.experiments.bench.record import BenchRecord, record_path
 from weightspace.experiments.bench.subject import answered
 from weightspace.experiments.bench.table import Measured, Row, Subject, Table
-from weightspace.training import Pace, RunRecord, Splits, TrainSettings, read_record, train
+from weightspace.training import RunRecord, Splits, TrainSettings, read_record, train
 from weightspace.training.record import finite
 
 __all__ = ["key_of", "run_row", "tune"]
 
-Progress = Callable[[Pace], None]
 DIGITS = 6
 """Decimals of answers and targets in records."""
 
@@ -69,9 +67,7 @@ def tune(table: Table, row: Row, scale: str, subject: Subject, home: Path) -> li
     return tried
 
 
-def run_row(
-    table: Table, row: Row, scale: str, seed: int, subject: Subject, home: Path, progress: Progress | None = None
-) -> BenchRecord:
+def run_row(table: Table, row: Row, scale: str, seed: int, subject: Subject, home: Path) -> BenchRecord:
     """Train a row's model with the rate that was chosen for it, and measure it on the test split, once.
 
     Args:
@@ -81,7 +77,6 @@ def run_row(
         seed: of the run.
         subject: of the table.
         home: where runs are kept; one that was interrupted is gone on with.
-        progress: told how the training goes.
 
     Returns:
         The record; also of a run that diverged.
@@ -90,7 +85,7 @@ def run_row(
     rate = max(tried, key=lambda each: -math.inf if each["validation"] is None else each["validation"])["learning_rate"]
     settings = _settings(table, row, scale, seed, rate)
     data = subject.data(row)
-    model, run = _train(subject, row, data, settings, _folder(table, row, scale, seed, home) / "run", progress)
+    model, run = _train(subject, row, data, settings, _folder(table, row, scale, seed, home) / "run")
     scores, predictions, targets, measured = _judged(table, subject, row, model, data, run)
     return BenchRecord(
         table=table.name,
@@ -143,16 +138,17 @@ def _train(
     data: Splits,
     settings: TrainSettings,
     folder: Path,
-    progress: Progress | None = None,
 ) -> tuple[nn.Module, RunRecord]:
     """A trained model with its record; also one that diverged, which is a result like others."""
     model = subject.build(row, settings.seed)
     try:
-        return model, train(model, subject.task, data, settings, out=folder, progress=progress)
-    except TrainingError:
-        if not (folder / "record.json").exists():
+        return model, train(model, subject.task, data, settings, out=folder)
+    except TrainingError as error:
+        record = read_record(folder) if (folder / "record.json").exists() else None
+        # A folder of another run has a record too, which is none of this model's.
+        if record is None or _sound(record) or record.message != str(error):
             raise
-        return model, read_record(folder)
+        return model, record
 
 
 def _settings(table: Table, row: Row, scale: str, seed: int, rate: float) -> TrainSettings:

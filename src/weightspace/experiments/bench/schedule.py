@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from weightspace.allocator import keep_freed_memory
+from weightspace.errors import unknown
 from weightspace.experiments.bench.record import BenchRecord, read_record, record_path
 from weightspace.experiments.bench.run import key_of, run_row, tune
-from weightspace.experiments.bench.table import Data, Row, Subject, Table
+from weightspace.experiments.bench.table import SCALES, Data, Row, Subject, Table
 
 __all__ = ["Places", "Report", "make_data", "run_tables"]
 
@@ -25,15 +26,20 @@ Report = Callable[[str, int, int, str], None]
 class Places:
     """Where a comparison works and where it leaves what came of it.
 
-    Args:
-        home: zoos and runs, which may be deleted once all is done.
-        results: records and pages.
-        scale: small or full.
+    Raises:
+        UnknownNameError: a scale that does not exist.
     """
 
-    home: Path
-    results: Path
-    scale: str
+    home: Path = Path("weightspace-bench")
+    """Folder for zoos and runs; it may be deleted once all is done."""
+    results: Path = Path("results")
+    """Folder of the records and of the pages made from them."""
+    scale: str = "small"
+    """small (two cores) or full (one modern GPU)."""
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise unknown("scale", self.scale, SCALES)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Noise:
     together (`BenchRecord.groups`), since one of them tells much of what the others tell.
 
     Args:
-        measure: one of `MEASURES`; for any other name there are no intervals.
+        measure: one of `MEASURES`, with what it is of behind it or not (`rmse_6`); for others there are no intervals.
         draws: how many.
         over_runs: whether runs are drawn again too; without it the mean over all runs is taken as it is.
 
@@ -158,7 +158,7 @@ def resampled(measure: str, predictions: Sequence[Any], targets: Sequence[Any], 
         >>> resampled("accuracy", [1, 0, 2], [1, 1, 2], np.array([[1.0, 1, 1], [3, 0, 0]])).round(3).tolist()
         [0.667, 1.0]
     """
-    rule = MEASURES.get(measure)
+    rule = MEASURES.get(measure.partition("_")[0])
     if rule is None or len(predictions) == 0 or len(targets) not in (0, len(predictions)):
         return None
     return rule(predictions, targets, counts)

@@ -198,7 +198,3 @@ class Table:
             if row.name == name:
                 return row
         raise unknown(f"row of {self.name}", name, [row.name for row in self.rows])
-
-    def chosen(self, names: Sequence[str]) -> tuple[Row, ...]:
-        """The rows of some names; all where none is given."""
-        return tuple(self.row(name) for name in names) if names else self.rows
