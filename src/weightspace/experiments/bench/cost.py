@@ -64,12 +64,12 @@ def measure_costs(table: Table, places: Places, rows: Sequence[str] = (), report
     tell = report or (lambda *_: None)
     make_data(table, places, tell)
     found = {name: asdict(cost) for name, cost in read_costs(places.results, places.scale, table.name).items()}
-    for done, row in enumerate(chosen, start=1):
-        found[row.name] = asdict(_cost(table, row, places))
-        tell(f"Costs of {table.name}", done, len(chosen), row.name)
     path = _path(places.results, places.scale, table.name)
     about = {"batch": BATCH, "threads": 1, "device": "cpu", "versions": versions()}
-    write_json(path, {"format": FORMAT, "version": VERSION, **about, "rows": found})
+    for done, row in enumerate(chosen, start=1):
+        found[row.name] = asdict(_cost(table, row, places))
+        write_json(path, {"format": FORMAT, "version": VERSION, **about, "rows": found})
+        tell(f"Costs of {table.name}", done, len(chosen), row.name)
     return path
 
 
