@@ -37,7 +37,7 @@ NETWORKS = (
 ROWS = [
     (m, n, r)
     for m in MODELS
-    for n in (WIRED if m in ("MAGEPNFN", "MAGEPNFN, compressed", "NGGNN", *GRAPHS) else NETWORKS)
+    for n in (WIRED if m in ("MAGEPNFN", "NGGNN", *GRAPHS) else NETWORKS)
     for r in (ANSWER, Edit(0.5))
 ]
 ROWS = [(m, n, r) for m, n, r in ROWS if (m not in READERS or r == ANSWER) and n in TOLD.get(m, NETWORKS)]

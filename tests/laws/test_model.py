@@ -38,8 +38,8 @@ MODELS: Mapping[str, Make] = {
     "NP": lambda spec, readout: NP(spec, readout, channels=(4, 4), fourier=4),
     "HNP": lambda spec, readout: HNP(spec, readout, channels=(4, 4), fourier=0),
     "MonomialNFN": lambda spec, readout: MonomialNFN(spec, readout, stem=(8, 8), trunk=(4,)),
-    "MAGEPNFN": lambda spec, readout: MAGEPNFN(spec, readout, channels=(4, 4), invariants=8),
-    "MAGEPNFN, compressed": lambda spec, readout: MAGEPNFN(spec, readout, channels=(4, 4), invariants=8, compress=True),
+    # What is invariant compressed is so as it is: no two numbers become one.
+    "MAGEPNFN": lambda spec, readout: MAGEPNFN(spec, readout, channels=(4, 4), invariants=8, compress=True),
     "ScaleGMN": lambda spec, readout: ScaleGMN(spec, readout, channels=6),
     "ScaleGMN, both ways": lambda spec, readout: ScaleGMN(
         spec, readout, channels=6, bidirectional=True, form="product"
@@ -80,7 +80,7 @@ NETWORKS += ("one-unit", "one-unit-sine", "no-bias", "one-layer", "identity")
 WRITTEN = ("recurrent-sign", "heads-nonzero", "two-factors", "residual-positive")
 # Polynomials and graphs need the wires, which specs written by hand leave out. Graphs take any spec that has them.
 WIRED = ("lstm", "residual-norm", "encoder", "batch-norm", "prelu", "grouped", "joined")
-MORE = {"MAGEPNFN": (), "MAGEPNFN, compressed": (), "FunctionProbe": (), **dict.fromkeys((*GRAPHS, "NGGNN"), WIRED)}
+MORE = {"MAGEPNFN": (), "FunctionProbe": (), **dict.fromkeys((*GRAPHS, "NGGNN"), WIRED)}
 # Strides are in no spec: of convolutions a zoo has to say how they compute.
 TOLD = {"FunctionProbe": tuple(name for name in NETWORKS if "cnn" not in name)}
 ALL = [(model, spec) for model in MODELS for spec in TOLD.get(model, NETWORKS) + MORE.get(model, WRITTEN)]
