@@ -22,6 +22,9 @@ from weightspace.experiments.spaces import open_all
 from weightspace.training import TrainSettings, read_record
 from weightspace.zoo import Zoo, open_zoos
 
+# Half a minute for all: zoos of two kinds are made first.
+pytestmark = pytest.mark.slow
+
 SMALL = ("--data", "digits", "--steps", "1", "6", "--batch", "8", "--checkpoints", "1.0", "--count")
 LEARN = ("--target", "test_accuracy", "--steps", "2", "--batch", "8")
 

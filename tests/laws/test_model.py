@@ -70,7 +70,6 @@ GRAPHS = tuple(name for name in MODELS if "GMN" in name)
 WHOLE = (
     "MonomialNFN",
     "MAGEPNFN",
-    "MAGEPNFN, compressed",
     "FunctionProbe",
     *GRAPHS[:-1],
 )  # respect all of a spec's group
